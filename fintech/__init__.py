@@ -1,0 +1,1 @@
+"""The payments vertical: scores transactions for fraud."""
