@@ -60,7 +60,15 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
             f"{self.merchant}{self.device}"
         )
         if not names.isprintable():  # rarely: most such characters are harmless
-            for field in ("id", "customer", "card", "terminal", "channel", "merchant", "device"):
+            for field in (
+                "id",
+                "customer",
+                "card",
+                "terminal",
+                "channel",
+                "merchant",
+                "device",
+            ):
                 _refuse_control_characters(getattr(self, field), field)
         if not 1970 < self.occurred_at.year < 9998:
             _check_moment(self.occurred_at, "occurred_at")
@@ -112,7 +120,9 @@ def _check_amount(amount: Decimal, currency: str) -> None:
     if not amount.is_finite():  # first: comparing a NaN raises
         raise ValueError(f"{amount} is not finite - at `$.amount`")
     if not 0 < amount <= MAX_AMOUNT:
-        raise ValueError(f"{amount} is not above 0 and at most {MAX_AMOUNT} - at `$.amount`")
+        raise ValueError(
+            f"{amount} is not above 0 and at most {MAX_AMOUNT} - at `$.amount`"
+        )
     if amount % unit:
         raise ValueError(
             f"{amount} has more than the {EXPONENTS[currency]} decimals of {currency}"
@@ -140,4 +150,6 @@ def _check_depth(attributes: dict[str, Any]) -> None:
         ]
         if not level:
             return
-    raise ValueError(f"nested deeper than {MAX_ATTRIBUTE_DEPTH} levels - at `$.attributes`")
+    raise ValueError(
+        f"nested deeper than {MAX_ATTRIBUTE_DEPTH} levels - at `$.attributes`"
+    )
