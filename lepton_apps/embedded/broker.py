@@ -34,9 +34,7 @@ ENVIRONMENT = {
     "PATH": os.defpath,
     "LANG": "C.UTF-8",
 }  # both brokers would read options from ours
-API_VERSIONS_REQUEST = struct.pack(
-    ">ihhih", 10, 18, 0, 1, -1
-)  # size, key, version, id, no client
+API_VERSIONS_REQUEST = struct.pack(">ihhih", 10, 18, 0, 1, -1)  # size, key, version, id, no client
 
 SERVER_PROPERTIES = """\
 # Written anew at each start: one node, broker and controller in one process, loopback only.
@@ -96,9 +94,7 @@ class _BrokerProcess:
 
     keeps_data = False
 
-    def __init__(
-        self, folder: Path, sink: LineSink, *, pause: Pause = clock.sleep
-    ) -> None:
+    def __init__(self, folder: Path, sink: LineSink, *, pause: Pause = clock.sleep) -> None:
         self._folder = folder
         self._tail = Tail()
         self._sink = Both(self._tail, sink)
@@ -128,9 +124,7 @@ class _BrokerProcess:
         try:
             self._process = spawn(argv, self._sink, env=ENVIRONMENT, cwd=self._folder)
         except (OSError, subprocess.SubprocessError) as exc:
-            raise EmbeddedServerError(
-                f"The embedded broker cannot be run: {exc}."
-            ) from exc
+            raise EmbeddedServerError(f"The embedded broker cannot be run: {exc}.") from exc
         try:
             self._wait_until_ready()
         except BaseException:
@@ -167,12 +161,8 @@ class _BrokerProcess:
         give_up_at = clock.monotonic() + START_LIMIT_S
         while clock.monotonic() < give_up_at:
             if not self.is_alive():
-                self._pause(
-                    0.1
-                )  # its last words are still on their way through the pipe
-                raise EmbeddedServerError(
-                    f"The broker ended at its start: {self._tail.text()}"
-                )
+                self._pause(0.1)  # its last words are still on their way through the pipe
+                raise EmbeddedServerError(f"The broker ended at its start: {self._tail.text()}")
             if answers(self._port):
                 return
             self._pause(0.05)
@@ -246,9 +236,7 @@ class ApacheKafkaBroker(_BrokerProcess):
         )
         if done.returncode:
             said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
-            raise EmbeddedServerError(
-                f"Formatting the data folder of Kafka failed: {said}"
-            )
+            raise EmbeddedServerError(f"Formatting the data folder of Kafka failed: {said}")
 
 
 def choose_broker(
@@ -283,9 +271,7 @@ def find_java() -> str:
             f"{wanted}, and there is none. Install one, or unset LEPTON_KAFKA_HOME to use the "
             "built-in broker."
         )
-    said = subprocess.run(
-        [java, "-version"], capture_output=True, check=False, timeout=60
-    ).stderr
+    said = subprocess.run([java, "-version"], capture_output=True, check=False, timeout=60).stderr
     version = re.search(rb'version "(?:1\.)?(\d+)', said)
     if version is None:
         raise EmbeddedServerError(f"{wanted}; {java} does not tell its version.")
@@ -296,9 +282,9 @@ def find_java() -> str:
 
 def new_cluster_id() -> str:
     """22 characters of URL-safe base64, as Kafka wants them: none may begin with a dash."""
-    while (
-        text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    ).startswith("-"):
+    while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith(
+        "-"
+    ):
         continue
     return text
 

@@ -42,9 +42,7 @@ class RotatedFile:
     A full disk loses log lines, never the child that wrote them.
     """
 
-    def __init__(
-        self, path: Path, *, max_bytes: int = 10_000_000, num_old: int = 3
-    ) -> None:
+    def __init__(self, path: Path, *, max_bytes: int = 10_000_000, num_old: int = 3) -> None:
         self._path = path
         self._max_bytes = max_bytes
         self._num_old = num_old

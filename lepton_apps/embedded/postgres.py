@@ -36,9 +36,7 @@ from lepton_apps.embedded.processes import (
 ADMIN: Final = "postgres"
 OWNER: Final = "lepton"  # role and database of the server; no superuser
 START_LIMIT_S = 300  # recovery after a crash replays up to max_wal_size
-SHARED_FOLDER = Path(
-    "/var/lib/lepton"
-)  # for root, when the data folder lies in a closed home
+SHARED_FOLDER = Path("/var/lib/lepton")  # for root, when the data folder lies in a closed home
 # Nothing of the caller's environment: PGDATA, PGPORT and the like would change our server.
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
@@ -215,9 +213,7 @@ class EmbeddedPostgres:
         return file.read_text(encoding="utf-8").strip()
 
     def _create(self, binaries: Path, home: Path) -> None:
-        unfinished = self.data.with_name(
-            "data.unfinished"
-        )  # of a run that was cut short
+        unfinished = self.data.with_name("data.unfinished")  # of a run that was cut short
         shutil.rmtree(unfinished, ignore_errors=True)
         password = self.data.with_name("initdb.password")
         write_private(password, self._passwords[ADMIN], owner=self._user)
@@ -248,9 +244,7 @@ class EmbeddedPostgres:
             said = exc.stderr.decode("utf-8", "replace").strip()
             raise EmbeddedServerError(f"initdb of {home} failed: {said}") from exc
         except (OSError, subprocess.SubprocessError) as exc:
-            raise EmbeddedServerError(
-                f"initdb of {home} cannot be run: {exc}."
-            ) from exc
+            raise EmbeddedServerError(f"initdb of {home} cannot be run: {exc}.") from exc
         finally:
             password.unlink(missing_ok=True)
         unfinished.rename(self.data)
@@ -265,9 +259,7 @@ class EmbeddedPostgres:
         pids = {process.pid for process in leftovers}
         postmasters = [process for process in leftovers if process.ppid() not in pids]
         for process in postmasters:
-            process.send_signal(
-                signal.SIGINT
-            )  # fast shutdown; an orphan ends its query
+            process.send_signal(signal.SIGINT)  # fast shutdown; an orphan ends its query
         psutil.wait_procs(postmasters, timeout=10)
         end_processes(processes_in(self.data), grace_s=1)
         # Nobody works in the folder any more, so a pid in this file can only be a stranger's.
@@ -307,12 +299,8 @@ class EmbeddedPostgres:
         why = ""
         while clock.monotonic() < give_up_at:
             if not self.is_alive():
-                self._pause(
-                    0.1
-                )  # its last words are still on their way through the pipe
-                raise EmbeddedServerError(
-                    f"PostgreSQL ended at its start: {self._tail.text()}"
-                )
+                self._pause(0.1)  # its last words are still on their way through the pipe
+                raise EmbeddedServerError(f"PostgreSQL ended at its start: {self._tail.text()}")
             try:
                 psycopg.connect(self.url(ADMIN, ADMIN), connect_timeout=5).close()
             except psycopg.OperationalError as exc:
@@ -324,9 +312,7 @@ class EmbeddedPostgres:
                 self._pause(0.05)
             else:
                 return
-        raise EmbeddedServerError(
-            f"PostgreSQL did not answer in {START_LIMIT_S} s: {why}"
-        )
+        raise EmbeddedServerError(f"PostgreSQL did not answer in {START_LIMIT_S} s: {why}")
 
     def _ensure_database(self) -> None:
         with psycopg.connect(self.url(ADMIN, ADMIN), autocommit=True) as connection:

@@ -22,9 +22,7 @@ from lepton_apps.embedded.logs import LineSink, copy_lines
 Pause = Callable[[float], None]  # waits that many seconds; may raise to give up
 
 PR_SET_PDEATHSIG = 1
-LIBC = ctypes.CDLL(
-    None, use_errno=True
-)  # loaded here: nothing may be loaded after a fork
+LIBC = ctypes.CDLL(None, use_errno=True)  # loaded here: nothing may be loaded after a fork
 NOBODY = 65534  # the user of PostgreSQL when we are root, which it refuses
 CREATED_TOLERANCE_S = 0.01
 
@@ -82,9 +80,7 @@ def spawn(
     return process
 
 
-def wait_for_exit(
-    process: subprocess.Popen[bytes], seconds: float, pause: Pause
-) -> bool:
+def wait_for_exit(process: subprocess.Popen[bytes], seconds: float, pause: Pause) -> bool:
     """Whether the child ended within ``seconds``."""
     give_up_at = clock.monotonic() + seconds
     while process.poll() is None:

@@ -1,0 +1,22 @@
+#!/usr/bin/env python
+"""Django's commands, with this project's settings."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lepton_apps.settings")
+    try:
+        from django.core.management import execute_from_command_line
+    except ImportError as exc:
+        raise SystemExit(
+            "Django is not installed in this Python. Use .venv/bin/python, which `make setup` makes."
+        ) from exc
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()
