@@ -1,0 +1,40 @@
+"""What operators may be told when something cannot be done to an alert."""
+
+from __future__ import annotations
+
+from lepton_apps.common.errors import LeptonError
+
+
+class AlertAlreadyResolvedError(LeptonError):
+    """Somebody else was faster. The data says who, when and how."""
+
+    code = "alert_already_resolved"
+    status = 409
+
+
+class AlertAlreadyAcknowledgedError(LeptonError):
+    """Another operator has it already."""
+
+    code = "alert_already_acknowledged"
+    status = 409
+
+
+class AssigneeRefusedError(LeptonError):
+    """The person cannot work on alerts of that vertical."""
+
+    code = "assignee_refused"
+    status = 400
+
+
+class FilterRefusedError(LeptonError):
+    """A filter of a list has a value it cannot have."""
+
+    code = "filter_refused"
+    status = 400
+
+
+class CursorRefusedError(LeptonError):
+    """A paging cursor that this server did not make."""
+
+    code = "cursor_refused"
+    status = 400
