@@ -1,21 +1,24 @@
 """Turns payments and the memory of their customers and terminals into feature vectors.
 
 What the features mean is in ``features.py``, how the memory is packed in ``states.py``, the
-compiled loop in ``kernel.py``. Kernels are compiled once per machine and cached by numba; a
-process loads them when it makes its first extractor (about half a second).
+compiled loop in ``kernel.py``. numba is imported and the kernels are loaded at the first call,
+not when this module is imported: most processes that know this vertical never extract. That
+takes half a second, or ten on a machine that has not compiled them yet; ``extract`` of an empty
+batch gets it over with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from types import ModuleType
 from typing import Any, Final
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fintech import kernel
 from fintech.currencies import EXPONENTS
 from fintech.features import NAMES, REASONS
 from fintech.records import COUNTRIES, Transaction
@@ -71,6 +74,10 @@ CURRENCY_CODES: Final = {
 }
 
 
+def _kernels() -> ModuleType:
+    return import_module("fintech.kernel")
+
+
 def stable_hash(text: str | None) -> int:
     """32 bits that are the same in every process; 0 stands for no text."""
     return crc32(text.encode()) or 1 if text else 0
@@ -99,7 +106,6 @@ class TransactionExtractor:
         self._terminal = terminal_dtype(label_delay_days)
         self._merged_terminal = merged_terminal_dtype(label_delay_days)
         self._risk = risk_dtype(label_delay_days)
-        self._load_kernels()
 
     @property
     def schema(self) -> FeatureSchema:
@@ -154,7 +160,9 @@ class TransactionExtractor:
         risk_T = self._risks([f"r:t:{terminal}" for terminal in row_of_t], states)
         risk_C = self._risks([f"r:c:{customer}" for customer in row_of_c], states)
         x_BF = np.zeros((len(records), len(NAMES)), np.float32)
-        kernel.extract(r_B, c_C, t_T, s_S, risk_T, risk_C, self.label_delay_days, x_BF)
+        _kernels().extract(
+            r_B, c_C, t_T, s_S, risk_T, risk_C, self.label_delay_days, x_BF
+        )
         return Extraction(
             x_BF=x_BF,
             source_B=np.arange(len(records), dtype=np.int64),
@@ -195,7 +203,7 @@ class TransactionExtractor:
                 newest = int(row["newest_day"][0])
                 frauds = row["frauds"][0]
                 if day > newest:
-                    kernel.advance(frauds, newest, day)
+                    _kernels().advance(frauds, newest, day)
                     row["newest_day"] = newest = day
                 if day > newest - size:
                     frauds[day % size] += label.change
@@ -217,7 +225,7 @@ class TransactionExtractor:
                 packed.append(shard)
                 owners.append(row)
         t_T = np.zeros(len(row_of_t), self._merged_terminal)
-        kernel.merge_terminals(
+        _kernels().merge_terminals(
             _unpack(packed, self._terminal), np.array(owners, np.int64), t_T
         )
         empty = bytes(self._terminal.itemsize)
@@ -237,26 +245,13 @@ class TransactionExtractor:
                 owners.append(row)
         risk_E = np.zeros(len(keys), self._risk)
         if packed:
-            kernel.merge_risks(
+            _kernels().merge_risks(
                 _unpack(packed, self._risk), np.array(owners, np.int64), risk_E
             )
         return risk_E
 
     def _nothing(self) -> Extraction:
         return Extraction(np.empty((0, len(NAMES)), np.float32), np.empty(0, np.int64))
-
-    def _load_kernels(self) -> None:
-        """Call each kernel once, with nothing, so that the first record does not wait."""
-        none = np.empty(0, np.int64)
-        shards, merged = np.empty(0, self._terminal), np.zeros(0, self._merged_terminal)
-        risks = np.zeros(0, self._risk)
-        kernel.merge_terminals(shards, none, merged)
-        kernel.merge_risks(risks, none, risks)
-        kernel.advance(np.zeros(1, np.int32), 0, 0)
-        records, customers = np.empty(0, RECORD), np.empty(0, CUSTOMER)
-        x_BF = np.zeros((0, len(NAMES)), np.float32)
-        delay = self.label_delay_days
-        kernel.extract(records, customers, merged, shards, risks, risks, delay, x_BF)
 
 
 def _unpack(states: Sequence[bytes], dtype: Dtype) -> NDArray[Any]:

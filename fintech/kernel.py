@@ -5,7 +5,6 @@ They touch the arrays they are given and nothing else. What the numbers mean is 
 C = customers, T = terminals (merged), S = (terminal, shard) pairs, F = features.
 """
 
-# ruff: noqa: ANN001, ANN202 - numba infers these types; record arrays have no useful annotation
 from __future__ import annotations
 
 import math
@@ -14,7 +13,14 @@ from typing import Any
 import numba
 import numpy as np
 
-from fintech.states import DAY_MS, LOG_CENTRE, LOG_SCALE, SHORT_MS
+from fintech.states import (
+    DAY_BUCKETS,
+    DAY_MS,
+    LOG_CENTRE,
+    LOG_SCALE,
+    SHORT_BUCKETS,
+    SHORT_MS,
+)
 
 NEVER_LOG_S = math.log1p(
     90 * 86_400.0
@@ -141,36 +147,47 @@ def _describe_novelty(
 @numba.njit(cache=True)
 def _describe_customer(x_F: Any, c: Any, at: int, log_amount: float) -> bool:
     """Fill in the customer's own history; tell whether the amount is unusual for them."""
-    day, newest_day = at // DAY_MS, c.last_at // DAY_MS
     short, newest_short = at // SHORT_MS, c.last_at // SHORT_MS
-    count_1d = _window(c.short_count, newest_short, short - 12, short)
-    count_7d = _window(c.day_count, newest_day, day - 7, day)
-    count_30d = _window(c.day_count, newest_day, day - 30, day)
-    x_F[18] = math.log1p(_window(c.short_count, newest_short, short - 1, short))
-    x_F[19] = math.log1p(count_1d)
-    x_F[20] = math.log1p(count_7d)
-    x_F[21] = math.log1p(count_30d)
-    sum_30d = _window(c.day_log_sum, newest_day, day - 30, day)
-    x_F[22] = _deviation(
-        log_amount, _window(c.short_log_sum, newest_short, short - 12, short), count_1d
+    count_2h = count_1d = sum_1d = np.int64(0)
+    for bucket in range(max(short, newest_short) - 12, min(short, newest_short) + 1):
+        slot = bucket % SHORT_BUCKETS
+        count_1d += c.short_count[slot]
+        sum_1d += c.short_log_sum[slot]
+        if bucket >= short - 1:
+            count_2h += c.short_count[slot]
+    day, newest_day = at // DAY_MS, c.last_at // DAY_MS
+    count_7d = count_30d = sum_7d = sum_30d = squares = unusual_7d = unusual_30d = (
+        np.int64(0)
     )
-    x_F[23] = _deviation(
-        log_amount, _window(c.day_log_sum, newest_day, day - 7, day), count_7d
-    )
+    for bucket in range(max(day, newest_day) - 30, min(day, newest_day) + 1):
+        slot = bucket % DAY_BUCKETS
+        count_30d += c.day_count[slot]
+        sum_30d += c.day_log_sum[slot]
+        squares += c.day_log_sq[slot]
+        unusual_30d += c.day_unusual[slot]
+        if bucket >= day - 7:
+            count_7d += c.day_count[slot]
+            sum_7d += c.day_log_sum[slot]
+            unusual_7d += c.day_unusual[slot]
     deviation = _deviation(log_amount, sum_30d, count_30d)
-    x_F[24] = deviation
     z = 0.0
     if count_30d > 0:
-        squares = _window(c.day_log_sq, newest_day, day - 30, day)
         offset = (sum_30d - LOG_CENTRE * count_30d) / count_30d
         variance = max(squares / count_30d - offset * offset, 0.0) / (
             LOG_SCALE * LOG_SCALE
         )
         z = deviation / math.sqrt(variance + LOG_SPREAD_FLOOR * LOG_SPREAD_FLOOR)
         x_F[25] = sum_30d / (count_30d * LOG_SCALE)
+    x_F[18] = math.log1p(count_2h)
+    x_F[19] = math.log1p(count_1d)
+    x_F[20] = math.log1p(count_7d)
+    x_F[21] = math.log1p(count_30d)
+    x_F[22] = _deviation(log_amount, sum_1d, count_1d)
+    x_F[23] = _deviation(log_amount, sum_7d, count_7d)
+    x_F[24] = deviation
     x_F[26] = min(max(z, -10.0), 10.0)
-    x_F[27] = math.log1p(_window(c.day_unusual, newest_day, day - 7, day))
-    x_F[28] = math.log1p(_window(c.day_unusual, newest_day, day - 30, day))
+    x_F[27] = math.log1p(unusual_7d)
+    x_F[28] = math.log1p(unusual_30d)
     x_F[29] = _log_seconds_since(at, c.last_at)
     if c.first_at != 0:
         x_F[30] = math.log1p(max(at - c.first_at, 0) / DAY_MS)
@@ -195,24 +212,34 @@ def _log_seconds_since(at: int, last_at: int) -> float:
 
 @numba.njit(cache=True)
 def _describe_terminal(x_F: Any, t: Any, at: int, log_amount: float) -> None:
-    day, newest_day = at // DAY_MS, t.last_at // DAY_MS
     short, newest_short = at // SHORT_MS, t.last_at // SHORT_MS
-    count_1d = _window(t.short_count, newest_short, short - 12, short)
-    # Counts reach further back than sums; a late record must not divide the one by the other.
-    since = newest_day - len(t.day_log_sum) + 1
-    count_7d = _window(t.day_count, newest_day, max(day - 7, since), day)
-    count_30d = _window(t.day_count, newest_day, max(day - 30, since), day)
-    x_F[31] = math.log1p(_window(t.short_count, newest_short, short - 1, short))
+    count_2h = count_1d = unusual_1d = np.int64(0)
+    for bucket in range(max(short, newest_short) - 12, min(short, newest_short) + 1):
+        slot = bucket % SHORT_BUCKETS
+        count_1d += t.short_count[slot]
+        unusual_1d += t.short_unusual[slot]
+        if bucket >= short - 1:
+            count_2h += t.short_count[slot]
+    day, newest_day = at // DAY_MS, t.last_at // DAY_MS
+    count_7d = count_30d = sum_30d = unusual_7d = unusual_30d = np.int64(0)
+    # The ring of counts reaches further back than the others, but only label windows use that.
+    for bucket in range(max(day, newest_day) - 30, min(day, newest_day) + 1):
+        slot = bucket % DAY_BUCKETS
+        count = t.day_count[bucket % len(t.day_count)]
+        count_30d += count
+        sum_30d += t.day_log_sum[slot]
+        unusual_30d += t.day_unusual[slot]
+        if bucket >= day - 7:
+            count_7d += count
+            unusual_7d += t.day_unusual[slot]
+    x_F[31] = math.log1p(count_2h)
     x_F[32] = math.log1p(count_1d)
     x_F[33] = math.log1p(count_7d)
     x_F[34] = math.log1p(count_30d)
-    log_sum = _window(t.day_log_sum, newest_day, day - 30, day)
-    x_F[35] = _deviation(log_amount, log_sum, count_30d)
-    x_F[36] = _share(
-        _window(t.short_unusual, newest_short, short - 12, short), count_1d
-    )
-    x_F[37] = _share(_window(t.day_unusual, newest_day, day - 7, day), count_7d)
-    x_F[38] = _share(_window(t.day_unusual, newest_day, day - 30, day), count_30d)
+    x_F[35] = _deviation(log_amount, sum_30d, count_30d)
+    x_F[36] = _share(unusual_1d, count_1d)
+    x_F[37] = _share(unusual_7d, count_7d)
+    x_F[38] = _share(unusual_30d, count_30d)
     x_F[39] = _log_seconds_since(at, t.last_at)
 
 
@@ -344,7 +371,7 @@ def extract(
         r = records_B[i]
         at = r.at
         log_amount = math.log1p(math.floor(r.amount * 100.0 + 0.5))
-        q = int(math.floor(log_amount * LOG_SCALE + 0.5))
+        q = math.floor(log_amount * LOG_SCALE + 0.5)
         x_F = x_BF[i]
         c = customers_C[r.customer]
         t = terminals_T[r.terminal]
