@@ -1,0 +1,1 @@
+"""The host: knows that verticals exist, never which."""

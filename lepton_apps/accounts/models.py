@@ -1,0 +1,48 @@
+"""Rights per vertical, and API tokens. Accounts themselves are Django's users."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+
+
+class Role(models.TextChoices):
+    """What somebody may do in a vertical. Each role may do what the ones before it may."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+class VerticalAccess(models.Model):
+    """A user's role in one vertical. No row: the vertical does not exist for that user."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="vertical_access",
+    )
+    vertical = models.CharField(max_length=64)
+    role = models.CharField(max_length=16, choices=Role)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "vertical"], name="one_role_per_vertical"
+            )
+        ]
+
+
+class ApiToken(models.Model):
+    """A token that acts as its user. Only its hash is stored; the text is shown once."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens"
+    )
+    name = models.CharField(max_length=100)
+    digest = models.CharField(max_length=64, unique=True)  # SHA-256, hex
+    prefix = models.CharField(max_length=12)  # to tell tokens apart, never to sign in
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)

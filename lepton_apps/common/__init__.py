@@ -1,0 +1,1 @@
+"""Six things everything may use: env, errors, clock, metrics, logging and db."""

@@ -1,0 +1,101 @@
+"""Typed readers of environment variables. They fail by naming the variable and its value.
+
+Only ``lepton_apps/settings.py`` and the start of the embedded servers call them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+TRUE = frozenset({"1", "true", "yes", "on"})
+FALSE = frozenset({"0", "false", "no", "off"})
+
+
+class EnvError(ValueError):
+    """An environment variable is missing or cannot be used."""
+
+
+def env_str(name: str, default: str | None = None) -> str:
+    """The text of a variable. Without a default it must be set and not empty."""
+    value = os.environ.get(name, "")
+    if value:
+        return value
+    if default is None:
+        raise EnvError(f"{name} is not set. See docs/settings.md.")
+    return default
+
+
+def env_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
+    value = env_str(name, default)
+    if value not in choices:
+        raise EnvError(f"{name}={value} is not one of {', '.join(choices)}.")
+    return value
+
+
+def env_int(name: str, default: int, *, minimum: int, maximum: int = 2**31 - 1) -> int:
+    text = os.environ.get(name, "")
+    if not text:
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        raise EnvError(f"{name}={text} is not a whole number.") from None
+    if value < minimum:
+        raise EnvError(f"{name}={value} is below the minimum of {minimum}.")
+    if value > maximum:
+        raise EnvError(f"{name}={value} is above the maximum of {maximum}.")
+    return value
+
+
+def env_float(name: str, default: float, *, minimum: float, maximum: float) -> float:
+    text = os.environ.get(name, "")
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        raise EnvError(f"{name}={text} is not a number.") from None
+    if not minimum <= value <= maximum:
+        raise EnvError(f"{name}={text} is not between {minimum} and {maximum}.")
+    return value
+
+
+def env_bool(name: str, default: bool) -> bool:
+    text = os.environ.get(name, "").lower()
+    if not text:
+        return default
+    if text in TRUE:
+        return True
+    if text in FALSE:
+        return False
+    raise EnvError(f"{name}={text} is neither true nor false.")
+
+
+def env_list(name: str, default: tuple[str, ...] = ()) -> list[str]:
+    """Comma-separated words, blanks stripped, empty ones dropped."""
+    text = os.environ.get(name, "")
+    if not text:
+        return list(default)
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def env_path(name: str, default: Path | None = None) -> Path | None:
+    text = os.environ.get(name, "")
+    return Path(text).expanduser().resolve() if text else default
+
+
+def env_secret(name: str) -> str | None:
+    """A secret from ``NAME``, or from the file that ``NAME_FILE`` names. Never has a default."""
+    if value := os.environ.get(name):
+        return value
+    file = os.environ.get(f"{name}_FILE")
+    if not file:
+        return None
+    try:
+        value = Path(file).read_text(encoding="utf-8").strip()
+    except OSError as exc:
+        raise EnvError(f"{name}_FILE={file} cannot be read: {exc.strerror}.") from None
+    if not value:
+        raise EnvError(f"{name}_FILE={file} is empty.")
+    return value

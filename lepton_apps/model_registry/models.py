@@ -1,0 +1,79 @@
+"""Model versions, their files, and who had which role when."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+
+
+class ModelVersion(models.Model):
+    """An immutable, numbered result of training."""
+
+    model_name = models.CharField(max_length=64)
+    number = models.PositiveIntegerField()
+    stream = models.CharField(max_length=64)
+    schema_hash = models.CharField(max_length=16)  # of the features it was trained on
+    manifest = models.JSONField()
+    metrics = models.JSONField(default=dict)
+    baseline = models.JSONField(default=dict)
+    created_at = models.DateTimeField()
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+
+    class Meta:
+        db_table = "model_version"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model_name", "number"], name="model_number_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model_name} v{self.number}"
+
+
+class ModelFile(models.Model):
+    """One file of a version's artifact. The bytes live here so that any machine can serve."""
+
+    version = models.ForeignKey(
+        ModelVersion, on_delete=models.CASCADE, related_name="files"
+    )
+    name = models.CharField(max_length=64)
+    sha256 = models.CharField(max_length=64)
+    size = models.PositiveIntegerField()
+    content = models.BinaryField()
+
+    class Meta:
+        db_table = "model_file"
+        constraints = [
+            models.UniqueConstraint(fields=["version", "name"], name="model_file_once")
+        ]
+
+
+class Role(models.TextChoices):
+    CHAMPION = "champion"  # decides
+    CHALLENGER = "challenger"  # is compared
+
+
+class RoleChange(models.Model):
+    """One line of the ledger: from ``at`` on, ``version`` had ``role``. The last one holds."""
+
+    model_name = models.CharField(max_length=64)
+    role = models.CharField(max_length=16, choices=Role)
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT)
+    sequence = models.PositiveIntegerField()
+    at = models.DateTimeField()
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    why = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "model_role_change"
+        constraints = [
+            # Two promotions at once: the second one finds its number taken.
+            models.UniqueConstraint(
+                fields=["model_name", "role", "sequence"], name="role_change_in_turn"
+            )
+        ]

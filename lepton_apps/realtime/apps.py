@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class RealtimeConfig(AppConfig):
+    """The live feed."""
+
+    name = "lepton_apps.realtime"
+    label = "realtime"

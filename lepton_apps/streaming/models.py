@@ -1,0 +1,226 @@
+"""What the spine remembers. The large tables are partitioned; see the migration for their shape.
+
+Everything here is written by ``store.py`` and ``services.py`` alone.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class StreamOffset(models.Model):
+    """Where a stream goes on reading a partition of one incarnation of its topic."""
+
+    pk = models.CompositePrimaryKey("stream", "topic_id", "partition")
+    stream = models.CharField(max_length=64)
+    topic_id = models.UUIDField()  # a topic made anew starts its offsets again
+    partition = models.IntegerField()
+    next_offset = models.BigIntegerField()
+    high_water = (
+        models.BigIntegerField()
+    )  # the last one seen, so that a loss can be counted
+    watermark = models.DateTimeField(null=True)  # newest event time read
+    last_tick = models.DateTimeField(null=True)
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "stream_offset"
+
+
+class EntityState(models.Model):
+    """What the extractor remembers of a main entity."""
+
+    pk = models.CompositePrimaryKey("stream", "entity_key")
+    stream = models.CharField(max_length=64)
+    entity_key = models.CharField(max_length=200)
+    version = models.BigIntegerField()
+    schema = models.CharField(max_length=16)
+    partition = models.IntegerField(null=True)
+    due_at = models.DateTimeField(null=True)
+    state = models.BinaryField()
+
+    class Meta:
+        db_table = "entity_state"
+        managed = False
+
+
+class SecondaryState(models.Model):
+    """One writer's share of what is remembered of an entity that no partition owns."""
+
+    pk = models.CompositePrimaryKey("stream", "entity_key", "shard")
+    stream = models.CharField(max_length=64)
+    entity_key = models.CharField(max_length=200)
+    shard = models.IntegerField()
+    version = models.BigIntegerField()
+    schema = models.CharField(max_length=16)
+    state = models.BinaryField()
+
+    class Meta:
+        db_table = "secondary_state"
+        managed = False
+
+
+class Knowledge(models.Model):
+    """Something a whole stream has learned. Ids are made from content, so writers agree."""
+
+    pk = models.CompositePrimaryKey("stream", "id")
+    stream = models.CharField(max_length=64)
+    id = models.CharField(max_length=64)
+    body = models.BinaryField()
+    learned_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "knowledge"
+
+
+class Tick(models.Model):
+    """A tick that was given to an extractor, so that a replay sees the same."""
+
+    pk = models.CompositePrimaryKey("stream", "topic_id", "partition", "at")
+    stream = models.CharField(max_length=64)
+    topic_id = models.UUIDField()
+    partition = models.IntegerField()
+    at = models.DateTimeField()  # event time
+    before_offset = models.BigIntegerField()  # the first record that came after it
+    by_clock = models.BooleanField()  # true: the partition was idle
+
+    class Meta:
+        db_table = "tick"
+
+
+class RecordKey(models.Model):
+    """Every record ever decided, found by (stream, record id). Unique for ever."""
+
+    key = models.UUIDField(primary_key=True)
+    decided_at = models.DateTimeField()
+    entity_key = models.CharField(max_length=200)
+
+    class Meta:
+        db_table = "record_key"
+        managed = False
+
+
+class Decision(models.Model):
+    """A record, the features it was scored by, and what was decided. Partitioned by day."""
+
+    pk = models.CompositePrimaryKey("id", "decided_at")
+    id = models.UUIDField()
+    decided_at = models.DateTimeField()
+    stream = models.CharField(max_length=64)
+    record_id = models.CharField(max_length=200)
+    entity_key = models.CharField(max_length=200)
+    occurred_at = models.DateTimeField()
+    topic_id = models.UUIDField(null=True)  # null: came over REST
+    partition = models.IntegerField(null=True)
+    offset = models.BigIntegerField(null=True)
+    payload = models.BinaryField()
+    features = (
+        models.BinaryField()
+    )  # float32, little endian, in the order of the schema
+    model_version = models.IntegerField()
+    score = models.FloatField()
+    outcome = models.CharField(max_length=32)
+    alert_id = models.BigIntegerField(null=True)
+
+    class Meta:
+        db_table = "decision"
+        managed = False
+
+
+class DeadLetter(models.Model):
+    """A record no retry can help, with its bytes as they came. Partitioned by day."""
+
+    class Status(models.TextChoices):
+        NEW = "new"
+        REDRIVEN = "redriven"
+        DISCARDED = "discarded"
+
+    pk = models.CompositePrimaryKey("id", "failed_at")
+    id = models.BigIntegerField()
+    failed_at = models.DateTimeField()
+    stream = models.CharField(max_length=64)
+    topic = models.CharField(max_length=200)
+    topic_id = models.UUIDField()
+    partition = models.IntegerField()
+    offset = models.BigIntegerField()
+    key = models.BinaryField(null=True)
+    payload = models.BinaryField(null=True)
+    headers = models.JSONField(default=list)
+    reason = models.CharField(max_length=64)
+    detail = models.TextField()
+    path = models.TextField()
+    status = models.CharField(max_length=16, choices=Status)
+    status_at = models.DateTimeField(null=True)
+    status_by = models.CharField(max_length=150)
+
+    class Meta:
+        db_table = "dead_letter"
+        managed = False
+
+
+class OffsetGap(models.Model):
+    """Records that a broker lost before they were read: counted, and shown to operators."""
+
+    class Kind(models.TextChoices):
+        RETENTION = "retention"  # deleted by the broker's policy before they were read
+        RECREATED = "recreated"  # the topic, or the whole broker, started again empty
+        TRUNCATED = "truncated"  # the log ends before the place that was read already
+
+    stream = models.CharField(max_length=64)
+    topic_id = models.UUIDField()
+    partition = models.IntegerField()
+    kind = models.CharField(max_length=16, choices=Kind)
+    from_offset = models.BigIntegerField()
+    to_offset = models.BigIntegerField()  # exclusive
+    noticed_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "offset_gap"
+
+    @property
+    def lost(self) -> int:
+        """Number of records that were never read."""
+        return self.to_offset - self.from_offset
+
+
+class StreamHalt(models.Model):
+    """A stream that stopped on purpose; it goes on when somebody says ``resume``."""
+
+    stream = models.CharField(max_length=64)
+    reason = models.TextField()
+    at = models.DateTimeField()
+    resumed_at = models.DateTimeField(null=True)
+    resumed_by = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        db_table = "stream_halt"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["stream"],
+                name="one_halt_at_a_time",
+                condition=models.Q(resumed_at=None),
+            )
+        ]
+
+
+class WorkerHeartbeat(models.Model):
+    """A worker says that it lives, what it reads and how far behind it is."""
+
+    worker_id = models.UUIDField(primary_key=True)
+    stream = models.CharField(max_length=64)
+    host = models.CharField(max_length=255)
+    pid = models.IntegerField()
+    started_at = models.DateTimeField()
+    beat_at = models.DateTimeField()
+    condition = models.CharField(max_length=32)  # running, waiting, halted, stopped
+    detail = models.TextField(blank=True)
+    assignment = models.JSONField(default=list)  # partitions
+    lag = models.JSONField(default=dict)  # partition -> records waiting
+    rates = models.JSONField(default=dict)  # records_per_s, batch_s, ...
+    model_version = models.IntegerField(null=True)
+
+    class Meta:
+        db_table = "worker_heartbeat"
+        indexes = [
+            models.Index(fields=["stream", "-beat_at"], name="heartbeat_of_stream")
+        ]

@@ -1,0 +1,8 @@
+"""The product's settings with a second vertical beside the first, as any installation may have."""
+
+from __future__ import annotations
+
+from lepton_apps.settings import *  # noqa: F403
+from lepton_apps.settings import INSTALLED_APPS as PRODUCT_APPS
+
+INSTALLED_APPS = [*PRODUCT_APPS, "tests.weather"]
