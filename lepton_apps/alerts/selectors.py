@@ -16,6 +16,7 @@ from lepton_apps.alerts.paging import MAX_LIMIT, cursor_before, row_id_of
 from lepton_apps.common.db import raw_connection, transaction
 from lepton_apps.common.errors import NotFoundError
 from lepton_apps.common.identity import decision_key
+from lepton_apps.realtime.cursor import NOTHING_YET, Cursor
 from lepton_apps.realtime.models import FeedCounter
 from lepton_apps.verticals import registry
 
@@ -25,12 +26,12 @@ class AlertPage:
     """Some alerts, newest first, and the feed's place in the same snapshot of the database.
 
     Applying the events after ``feed_cursors[vertical]`` to these rows gives the rows as they are
-    later. A vertical that has never had an event has the cursor None.
+    later. A vertical that has never had an event has the cursor before all events.
     """
 
     alerts: list[Alert]
     next: str | None
-    feed_cursors: dict[str, str | None]
+    feed_cursors: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +100,13 @@ def _matching(verticals: list[str], filters: AlertFilters) -> QuerySet[Alert]:
     return rows
 
 
-def feed_cursors(verticals: Collection[str]) -> dict[str, str | None]:
-    """Where the feed of each vertical stands: ``epoch:number``, None before its first event."""
+def feed_cursors(verticals: Collection[str]) -> dict[str, str]:
+    """Where the feed of each vertical stands, as the text that the socket resumes from."""
     counters = {
-        counter.vertical: f"{counter.epoch}:{counter.last_number}"
+        counter.vertical: Cursor(counter.epoch, counter.last_number)
         for counter in FeedCounter.objects.filter(vertical__in=verticals)
     }
-    return {vertical: counters.get(vertical) for vertical in verticals}
+    return {vertical: str(counters.get(vertical, NOTHING_YET)) for vertical in verticals}
 
 
 def alert(verticals: Collection[str], alert_id: int) -> Alert:
@@ -136,12 +137,10 @@ def status_counts(verticals: Collection[str], vertical: str | None = None) -> di
     return {status.value: counted.get(status.value, 0) for status in Alert.Status}
 
 
-def labels_of(alert: Alert, record_id: str | None) -> list[Label]:
+def labels_of(alert: Alert) -> list[Label]:
     """What was said of the record that opened an alert, oldest first, by whatever way it came."""
-    about = Q(alert=alert)
-    if record_id is not None:
-        about |= Q(decision_key=decision_key(alert.stream, record_id))
-    return list(Label.objects.filter(about).select_related("by").order_by("id"))
+    about = Label.objects.filter(decision_key=alert.decision_id)
+    return list(about.select_related("by").order_by("id"))
 
 
 def labels(

@@ -6,7 +6,7 @@ or not at all. Two operators at once are told apart by a conditional update: one
 
 from __future__ import annotations
 
-import uuid
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +32,7 @@ from lepton_apps.common.db import RawConnection, raw_connection, transaction
 from lepton_apps.common.errors import NotFoundError
 from lepton_apps.common.identity import decision_key
 from lepton_apps.realtime.feed import Announcements, Event, announcing
+from lepton_apps.verticals import registry
 
 VERDICT: Final = "verdict"  # the kind of a label that an operator gave
 
@@ -54,7 +55,7 @@ def acknowledge(alert_id: int, operator: User) -> Alert:
         NotFoundError, PermissionRefusedError: the operator may not.
         AlertAlreadyAcknowledgedError, AlertAlreadyResolvedError: somebody else was faster.
     """
-    _permit(alert_id, operator)
+    permit(alert_id, operator)
     with announcing() as announcements:
         now = clock.now()
         changed = Alert.objects.filter(pk=alert_id, status=Alert.Status.OPEN).update(
@@ -82,7 +83,7 @@ def assign(alert_id: int, assignee: User | None, operator: User) -> Alert:
         AssigneeRefusedError: the assignee may not work on it.
         AlertAlreadyResolvedError: there is nothing left to do.
     """
-    vertical = _permit(alert_id, operator)
+    vertical = permit(alert_id, operator)
     if assignee is not None and not (
         assignee.is_active and vertical in access.verticals_of(assignee, Role.OPERATOR)
     ):
@@ -117,7 +118,7 @@ def resolve(
         NotFoundError, PermissionRefusedError: the operator may not.
         AlertAlreadyResolvedError: somebody else was faster; the first verdict stands.
     """
-    _permit(alert_id, operator)
+    permit(alert_id, operator)
     status = Alert.Status.CONFIRMED if positive else Alert.Status.DISMISSED
     with announcing() as announcements:
         now = clock.now()
@@ -148,7 +149,7 @@ def label(
     Raises:
         NotFoundError, PermissionRefusedError: the operator may not.
     """
-    _permit(alert_id, operator)
+    permit(alert_id, operator)
     with announcing() as announcements:
         now = clock.now()
         Alert.objects.filter(pk=alert_id).update(updated_at=now, version=F("version") + 1)
@@ -159,26 +160,43 @@ def label(
 
 
 def record_labels(
-    given: Sequence[GivenLabel], *, source: Label.Source, by: User | None, vertical: str
+    given: Sequence[GivenLabel], *, source: Label.Source, by: User | None
 ) -> list[Label]:
     """Keep labels of records, decided or not yet; one that is known already adds no row.
 
-    Whoever calls has checked that the streams belong to ``vertical`` and that ``by`` may.
-    Returns the row of each given label, in the same order.
+    Returns the row of each given label, in the same order. ``by`` None means the server itself.
+
+    Raises:
+        NotFoundError: a stream does not exist, or ``by`` may not see its vertical.
+        PermissionRefusedError: ``by`` may see the vertical and not work in it.
     """
+    streams = sorted({item.stream for item in given})
+    verticals = {name: _vertical_of(name, by) for name in streams}
     raw = raw_connection()
     with transaction(raw):
         added = add_labels(raw, given, source=source, by_id=None if by is None else by.pk)
         rows = _rows_of(given, source)
-        audit.record(
-            by,
-            "labels.recorded",
-            ",".join(sorted({item.stream for item in given}))[:200],
-            vertical=vertical,
-            given=len(given),
-            added=added,
-        )
+        for name in streams:
+            audit.record(
+                by,
+                "labels.recorded",
+                f"stream:{name}",
+                vertical=verticals[name],
+                given=sum(item.stream == name for item in given),
+                added=added[name],
+            )
     return rows
+
+
+def _vertical_of(stream: str, by: User | None) -> str:
+    """The vertical of a scored stream, if ``by`` may label its records."""
+    try:
+        vertical = registry.stream(stream)[0].key
+        if by is not None:
+            access.require(by, vertical, Role.OPERATOR)
+    except (LookupError, NotFoundError):
+        raise NotFoundError(f"There is no stream {stream!r}.", stream=stream) from None
+    return vertical
 
 
 ADD_LABELS = """
@@ -195,13 +213,14 @@ WHERE NOT EXISTS (
       AND old.positive = new.positive AND old.labelled_at = new.labelled_at
       AND old.source = %(source)s
 )
+RETURNING stream
 """
 
 
 def add_labels(
     raw: RawConnection, given: Sequence[GivenLabel], *, source: str, by_id: int | None
-) -> int:
-    """Add the labels that are new, inside the caller's transaction. Returns their number."""
+) -> Counter[str]:
+    """Add the labels that are new, inside the caller's transaction; count them by stream."""
     # The same labels sent twice at once: the second writer of a stream waits until the first has
     # committed, and then finds its rows. No index says this, as labels are added a few at a time.
     for stream in sorted({item.stream for item in given}):
@@ -222,7 +241,7 @@ def add_labels(
             "moments": [item.labelled_at for item in given],
         },
     )
-    return added.rowcount
+    return Counter(stream for (stream,) in added)
 
 
 def _rows_of(given: Sequence[GivenLabel], source: str) -> list[Label]:
@@ -237,8 +256,13 @@ def _rows_of(given: Sequence[GivenLabel], source: str) -> list[Label]:
     ]
 
 
-def _permit(alert_id: int, operator: User) -> str:
-    """The alert's vertical, which never changes, if the operator may act there."""
+def permit(alert_id: int, operator: User) -> str:
+    """The alert's vertical, which never changes, if the operator may act there.
+
+    Raises:
+        NotFoundError: there is no such alert, or the operator may not see it.
+        PermissionRefusedError: the operator may see it and not act on it.
+    """
     vertical = Alert.objects.filter(pk=alert_id).values_list("vertical", flat=True).first()
     if vertical is None:
         raise no_such_alert(alert_id)
@@ -258,11 +282,10 @@ def _loaded(alert_id: int) -> Alert:
 def _add_verdict(
     alert: Alert, positive: bool, operator: User, source: Label.Source, now: datetime
 ) -> None:
-    record_id = record_id_of(alert)
     Label.objects.create(
         stream=alert.stream,
-        record_id=record_id or "",
-        decision_key=_decision_key_of(alert, record_id),
+        record_id=record_id_of(alert) or "",
+        decision_key=alert.decision_id,
         positive=positive,
         kind=VERDICT,
         source=source,
@@ -279,17 +302,12 @@ def record_id_of(alert: Alert) -> str | None:
     row = (
         raw_connection()
         .execute(
-            "SELECT record_id FROM decision WHERE id = %s AND decided_at = %s",
-            [alert.decision_id, alert.decided_at],
+            "SELECT record_id FROM decision WHERE entity_key = %s AND decided_at = %s AND id = %s",
+            [alert.entity_key, alert.decided_at, alert.decision_id],
         )
         .fetchone()
     )
     return None if row is None else str(row[0])
-
-
-def _decision_key_of(alert: Alert, record_id: str | None) -> uuid.UUID:
-    """Without the record's id the label still names the decision, and is history only."""
-    return alert.decision_id if record_id is None else decision_key(alert.stream, record_id)
 
 
 def _tell(
