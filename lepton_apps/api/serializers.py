@@ -1,0 +1,241 @@
+"""What requests must look like, and what the OpenAPI document says of answers."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from binascii import Error as Base64Error
+from datetime import datetime
+from typing import Any, Final
+
+from rest_framework import serializers
+
+VERDICTS: Final = ("positive", "negative")
+
+
+class MomentField(serializers.DateTimeField):
+    """A time that says its zone. DRF would take a naive one as UTC and be silently wrong."""
+
+    default_error_messages = {
+        "naive": "The time has no zone; write it as 2026-03-01T10:00:00Z or with an offset."
+    }
+
+    def enforce_timezone(self, value: datetime) -> datetime:
+        if value.tzinfo is None:
+            self.fail("naive")
+        return super().enforce_timezone(value)
+
+
+class VerdictSerializer(serializers.Serializer[Any]):
+    """``positive``: it was what the alert says. ``negative``: a false alarm."""
+
+    verdict = serializers.ChoiceField(choices=VERDICTS)
+
+
+class ResolveSerializer(VerdictSerializer):
+    note = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        default="",
+        max_length=2000,
+        help_text="for the audit record",
+    )
+
+
+class AssignSerializer(serializers.Serializer[Any]):
+    assigned_to = serializers.CharField(
+        allow_null=True, max_length=150, help_text="a username; null: nobody"
+    )
+
+
+class GivenLabelSerializer(serializers.Serializer[Any]):
+    stream = serializers.CharField(max_length=64)
+    record_id = serializers.CharField(max_length=200, trim_whitespace=False)
+    verdict = serializers.ChoiceField(choices=VERDICTS)
+    kind = serializers.CharField(max_length=32, default="verdict")
+    labelled_at = MomentField(help_text="when the outside world knew")
+
+
+class RedriveSerializer(serializers.Serializer[Any]):
+    """Nothing, to send the record again as it came; or the edited record in one of two forms."""
+
+    payload = serializers.CharField(
+        required=False, trim_whitespace=False, help_text="the edited record as text"
+    )
+    payload_base64 = serializers.CharField(required=False, help_text="the edited record as bytes")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if len(attrs) > 1:
+            raise serializers.ValidationError("Give payload or payload_base64, not both.")
+        if "payload_base64" in attrs:
+            try:
+                return {"bytes": b64decode(attrs["payload_base64"], validate=True)}
+            except (Base64Error, ValueError):
+                raise serializers.ValidationError(
+                    {"payload_base64": "This is not base64."}
+                ) from None
+        return {"bytes": attrs["payload"].encode() if "payload" in attrs else None}
+
+
+# Below: answers. They document; the views build the dicts.
+
+
+class VerticalSerializer(serializers.Serializer[Any]):
+    key = serializers.CharField()
+    title = serializers.CharField()
+    case_noun = serializers.CharField()
+    role = serializers.CharField()
+
+
+class MeSerializer(serializers.Serializer[Any]):
+    username = serializers.CharField()
+    is_superuser = serializers.BooleanField()
+    verticals = VerticalSerializer(many=True)
+
+
+class PartitionSerializer(serializers.Serializer[Any]):
+    partition = serializers.IntegerField()
+    next_offset = serializers.IntegerField()
+    high_water = serializers.IntegerField()
+    lag = serializers.IntegerField()
+    watermark = serializers.DateTimeField(allow_null=True)
+
+
+class StreamSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    vertical = serializers.CharField()
+    kind = serializers.CharField()
+    topic = serializers.CharField()
+    champion = serializers.DictField(allow_null=True)
+    lag = serializers.IntegerField(allow_null=True)
+    partitions = PartitionSerializer(many=True)
+    records_per_s = serializers.FloatField()
+    workers = serializers.ListField(child=serializers.DictField())
+    dead_letters_new = serializers.IntegerField()
+    gaps = serializers.ListField(child=serializers.DictField())
+    halt = serializers.DictField(allow_null=True)
+
+
+class StreamListSerializer(serializers.Serializer[Any]):
+    results = StreamSerializer(many=True)
+
+
+class ReasonSerializer(serializers.Serializer[Any]):
+    reason = serializers.CharField()
+    text = serializers.CharField()
+    contribution = serializers.FloatField()
+
+
+class DecisionSerializer(serializers.Serializer[Any]):
+    """One record's answer. A list of records is answered by ``{"results": [...]}`` of these."""
+
+    record_id = serializers.CharField()
+    decision_id = serializers.UUIDField(allow_null=True)
+    entity_key = serializers.CharField()
+    score = serializers.FloatField()
+    outcome = serializers.CharField()
+    severity = serializers.CharField(allow_null=True)
+    reasons = ReasonSerializer(many=True)
+    model_version = serializers.IntegerField()
+    decided_at = serializers.DateTimeField(allow_null=True)
+    alert_id = serializers.IntegerField(allow_null=True)
+    repeated = serializers.BooleanField()
+
+
+class AlertSerializer(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    vertical = serializers.CharField()
+    stream = serializers.CharField()
+    entity_key = serializers.CharField()
+    reason = serializers.CharField()
+    reason_text = serializers.CharField()
+    severity = serializers.CharField()
+    outcome = serializers.CharField()
+    score = serializers.FloatField()
+    record_count = serializers.IntegerField()
+    title = serializers.CharField()
+    status = serializers.CharField()
+    assigned_to = serializers.CharField(allow_null=True)
+    opened_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+    first_occurred_at = serializers.DateTimeField()
+    last_occurred_at = serializers.DateTimeField()
+    version = serializers.IntegerField()
+    model_version = serializers.IntegerField()
+
+
+class LabelSerializer(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    stream = serializers.CharField()
+    record_id = serializers.CharField()
+    verdict = serializers.CharField()
+    kind = serializers.CharField()
+    source = serializers.CharField()
+    labelled_at = serializers.DateTimeField()
+    received_at = serializers.DateTimeField()
+    by = serializers.CharField(allow_null=True)
+    applied_at = serializers.DateTimeField(allow_null=True)
+
+
+class RecordSerializer(serializers.Serializer[Any]):
+    """The decision that opened an alert, with the record as it came."""
+
+    decision_id = serializers.UUIDField()
+    decided_at = serializers.DateTimeField()
+    record_id = serializers.CharField()
+    occurred_at = serializers.DateTimeField()
+    score = serializers.FloatField()
+    outcome = serializers.CharField()
+    payload = serializers.CharField(allow_null=True)
+    payload_encoding = serializers.CharField(allow_null=True)
+
+
+class AlertDetailSerializer(AlertSerializer):
+    acknowledged_at = serializers.DateTimeField(allow_null=True)
+    acknowledged_by = serializers.CharField(allow_null=True)
+    resolved_at = serializers.DateTimeField(allow_null=True)
+    resolved_by = serializers.CharField(allow_null=True)
+    explanation = serializers.ListField(child=serializers.DictField())
+    facts = serializers.ListField(child=serializers.ListField(child=serializers.CharField()))
+    labels = LabelSerializer(many=True)
+    decision = RecordSerializer(allow_null=True)
+
+
+class AlertPageSerializer(serializers.Serializer[Any]):
+    results = AlertSerializer(many=True)
+    next = serializers.CharField(allow_null=True)
+    feed_cursors = serializers.DictField(child=serializers.CharField())
+
+
+class LabelPageSerializer(serializers.Serializer[Any]):
+    results = LabelSerializer(many=True)
+    next = serializers.CharField(allow_null=True)
+
+
+class DeadLetterSerializer(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    failed_at = serializers.DateTimeField()
+    stream = serializers.CharField()
+    topic = serializers.CharField()
+    partition = serializers.IntegerField()
+    offset = serializers.IntegerField()
+    reason = serializers.CharField()
+    detail = serializers.CharField()
+    path = serializers.CharField(allow_null=True)
+    status = serializers.CharField()
+
+
+class DeadLetterDetailSerializer(DeadLetterSerializer):
+    payload = serializers.CharField(allow_null=True)
+    payload_encoding = serializers.CharField(allow_null=True)
+
+
+class DeadLetterPageSerializer(serializers.Serializer[Any]):
+    results = DeadLetterSerializer(many=True)
+    next = serializers.CharField(allow_null=True)
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    """Every error has these two, and what its code says besides."""
+
+    code = serializers.CharField()
+    detail = serializers.CharField()

@@ -1,0 +1,70 @@
+"""Everything under /api/. Each path answers with and without a slash at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, URLResolver, include, path, re_path
+from drf_spectacular.views import SpectacularJSONAPIView
+
+from lepton_apps.api import openapi
+from lepton_apps.api.views import alerts, dead_letters, decisions, labels, me, streams
+from lepton_apps.api.views.base import UnknownView
+from lepton_apps.api.views.foreign import guarded
+from lepton_apps.verticals import registry
+
+View = Callable[..., HttpResponseBase]
+
+schema = SpectacularJSONAPIView.as_view(
+    custom_settings={
+        "PREPROCESSING_HOOKS": [openapi.one_spelling],
+        "SCHEMA_PATH_PREFIX": "/api/v1",
+        "COMPONENT_SPLIT_REQUEST": True,
+    }
+)
+
+VIEWS: dict[str, View] = {
+    "me": me.MeView.as_view(),
+    "schema": schema,
+    "streams": streams.StreamsView.as_view(),
+    "streams/<str:name>": streams.StreamView.as_view(),
+    "streams/<str:name>/score": decisions.ScoreView.as_view(),
+    "streams/<str:name>/decisions": decisions.DecisionsView.as_view(),
+    "streams/<str:name>/resume": streams.ResumeStreamView.as_view(),
+    "alerts": alerts.AlertsView.as_view(),
+    "alerts/<int:alert_id>": alerts.AlertView.as_view(),
+    "alerts/<int:alert_id>/acknowledge": alerts.AcknowledgeAlertView.as_view(),
+    "alerts/<int:alert_id>/assign": alerts.AssignAlertView.as_view(),
+    "alerts/<int:alert_id>/resolve": alerts.ResolveAlertView.as_view(),
+    "alerts/<int:alert_id>/label": alerts.LabelAlertView.as_view(),
+    "labels": labels.LabelsView.as_view(),
+    "dead-letters": dead_letters.DeadLettersView.as_view(),
+    "dead-letters/<int:dead_letter_id>": dead_letters.DeadLetterView.as_view(),
+    "dead-letters/<int:dead_letter_id>/redrive": dead_letters.RedriveDeadLetterView.as_view(),
+    "dead-letters/<int:dead_letter_id>/discard": dead_letters.DiscardDeadLetterView.as_view(),
+}
+
+
+def _of_verticals() -> list[URLPattern | URLResolver]:
+    """What the verticals bring, under /api/v1/<key>/, for those who may see that vertical."""
+    mounted: list[URLPattern | URLResolver] = []
+    for vertical in registry.verticals():
+        if vertical.api_urls:
+            patterns: list[Any] = import_module(vertical.api_urls).urlpatterns
+            mounted.append(path(f"{vertical.key}/", include(guarded(patterns, vertical.key))))
+    return mounted
+
+
+v1: list[URLPattern | URLResolver] = [
+    *(path(route, view) for route, view in VIEWS.items()),
+    *(path(f"{route}/", view) for route, view in VIEWS.items()),
+    *_of_verticals(),
+]
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("v1/", include(v1)),
+    re_path(r"^(?P<path>.*)$", UnknownView.as_view()),
+]
