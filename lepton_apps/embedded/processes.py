@@ -68,7 +68,7 @@ def spawn(
         extra_groups=None if user is None else [],
         start_new_session=True,
         # Safe beside threads: it takes no lock and imports nothing.
-        preexec_fn=die_with_parent,  # noqa: PLW1509
+        preexec_fn=die_with_parent,
     )
     assert process.stdout is not None
     threading.Thread(
@@ -97,17 +97,34 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+def has_ended(process: psutil.Process) -> bool:
+    """Whether it holds nothing any more. In a container an orphan may stay a zombie for ever."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_until_ended(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Return those that still run after ``seconds``."""
+    give_up_at = clock.monotonic() + seconds
+    while alive := [process for process in processes if not has_ended(process)]:
+        if clock.monotonic() >= give_up_at:
+            break
+        clock.sleep(0.02)
+    return alive
+
+
 def end_processes(processes: Iterable[psutil.Process], grace_s: float) -> int:
     """SIGTERM, then SIGKILL after ``grace_s``, by pid. Returns how many there were."""
-    found = list(processes)
+    found = [process for process in processes if not has_ended(process)]
     for process in found:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, alive = psutil.wait_procs(found, timeout=grace_s)
-    for process in alive:
+    for process in wait_until_ended(found, grace_s):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(alive, timeout=10)
+    wait_until_ended(found, 10)
     return len(found)
 
 
@@ -157,7 +174,7 @@ class Register:
                 process = psutil.Process(noted["pid"])
                 if abs(process.create_time() - noted["created"]) < CREATED_TOLERANCE_S:
                     leftovers.append(process)
-            except (ValueError, KeyError, psutil.NoSuchProcess):
+            except (ValueError, KeyError, TypeError, psutil.NoSuchProcess):
                 pass  # half written, or gone long ago
             file.unlink(missing_ok=True)
         return end_processes(leftovers, grace_s=5)

@@ -6,13 +6,12 @@ One thread does all of it, for the kernel ties a child's end to the thread that 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ SAME_SIGNAL_S = 0.5  # make and the terminal may each deliver the same Ctrl-C
 DISK_CHECK_S = 600.0
 DISK_WARNING_BYTES = 1_000_000_000
 READY_WARNING_S = 120.0
+LISTEN_ON_ALL = ("", "0.0.0.0", "::")  # noqa: S104
 
 
 class StopRequestedError(Exception):
@@ -263,16 +263,24 @@ class Supervisor:
         return is_well and not self._setup_is_due
 
     def _web_is_ready(self) -> bool:
+        connection = http.client.HTTPConnection(self._shown_host, self._options.port, timeout=2)
         try:
-            with urllib.request.urlopen(f"{self._url}/readyz", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (OSError, urllib.error.URLError):
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
             return False
+        finally:
+            connection.close()
+
+    @property
+    def _shown_host(self) -> str:
+        """An address that reaches the web process from here, also when it listens on all."""
+        host = self._options.host
+        return "127.0.0.1" if host in LISTEN_ON_ALL else host
 
     @property
     def _url(self) -> str:
-        host = "127.0.0.1" if self._options.host in {"", "0.0.0.0", "::"} else self._options.host
-        return f"http://{host}:{self._options.port}"
+        return f"http://{self._shown_host}:{self._options.port}"
 
     def _announce(self) -> None:
         assert self._servers is not None

@@ -15,7 +15,7 @@ from lepton_apps.embedded.broker import Broker, choose_broker
 from lepton_apps.embedded.logs import RotatedFile
 from lepton_apps.embedded.postgres import ADMIN, OWNER, EmbeddedPostgres, Sizing
 
-SMALL = Sizing(shared_buffers="64MB", max_connections=100)
+SMALL = Sizing(shared_buffers="64MB", max_connections=100, sync_new_files=False)
 
 
 @contextmanager
