@@ -20,9 +20,7 @@ _CODES_BY_EXPONENT: Final = {
 
 # Currency code -> decimals of its smallest unit. A few withdrawn codes stay, for old records.
 EXPONENTS: Final[dict[str, int]] = {
-    code: exponent
-    for exponent, codes in _CODES_BY_EXPONENT.items()
-    for code in codes.split()
+    code: exponent for exponent, codes in _CODES_BY_EXPONENT.items() for code in codes.split()
 }
 
 # Currency code -> its smallest unit, for the check that an amount is a whole number of them.

@@ -43,9 +43,7 @@ class Part:
     """Rows of one span of time."""
 
     x_NF: NDArray[np.float32]
-    is_fraud_N: NDArray[
-        np.bool_
-    ]  # the simulator's truth, also of frauds that nobody reports
+    is_fraud_N: NDArray[np.bool_]  # the simulator's truth, also of frauds that nobody reports
     scheme_N: NDArray[np.str_]  # empty for honest payments
 
 

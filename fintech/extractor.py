@@ -65,9 +65,7 @@ ONE_MS: Final = timedelta(milliseconds=1)
 NO_SHARDS: Final[Mapping[int, bytes]] = {}
 
 # Both are written into states: sorted, so that they never change while the sets do not.
-COUNTRY_CODES: Final = {
-    country: n for n, country in enumerate(sorted(COUNTRIES), start=1)
-}
+COUNTRY_CODES: Final = {country: n for n, country in enumerate(sorted(COUNTRIES), start=1)}
 CURRENCY_CODES: Final = {
     code: (ord(code[0]) - 64) << 10 | (ord(code[1]) - 64) << 5 | ord(code[2]) - 64
     for code in EXPONENTS
@@ -96,13 +94,9 @@ class TransactionExtractor:
 
     def __init__(self, label_delay_days: int = 7) -> None:
         if not 1 <= label_delay_days <= 60:
-            raise ValueError(
-                f"label_delay_days={label_delay_days} is not within 1 to 60."
-            )
+            raise ValueError(f"label_delay_days={label_delay_days} is not within 1 to 60.")
         self.label_delay_days = label_delay_days
-        self._schema = FeatureSchema(
-            1, NAMES, REASONS, {"label_delay_days": label_delay_days}
-        )
+        self._schema = FeatureSchema(1, NAMES, REASONS, {"label_delay_days": label_delay_days})
         self._terminal = terminal_dtype(label_delay_days)
         self._merged_terminal = merged_terminal_dtype(label_delay_days)
         self._risk = risk_dtype(label_delay_days)
@@ -135,12 +129,8 @@ class TransactionExtractor:
         r_B = np.empty(len(records), RECORD)
         r_B["at"] = [(r.occurred_at - EPOCH) // ONE_MS for r in records]
         r_B["amount"] = [float(r.amount) for r in records]
-        r_B["customer"] = [
-            row_of_c.setdefault(r.customer, len(row_of_c)) for r in records
-        ]
-        r_B["terminal"] = [
-            row_of_t.setdefault(r.terminal, len(row_of_t)) for r in records
-        ]
+        r_B["customer"] = [row_of_c.setdefault(r.customer, len(row_of_c)) for r in records]
+        r_B["terminal"] = [row_of_t.setdefault(r.terminal, len(row_of_t)) for r in records]
         r_B["shard"] = [
             row_of_s.setdefault((r.terminal, shard), len(row_of_s))
             for r, shard in zip(records, shards, strict=True)
@@ -153,16 +143,12 @@ class TransactionExtractor:
         r_B["channel"] = [CHANNELS.get(r.channel, 0) for r in records]
 
         empty = bytes(CUSTOMER.itemsize)
-        c_C = _unpack(
-            [states.primary.get(customer, empty) for customer in row_of_c], CUSTOMER
-        )
+        c_C = _unpack([states.primary.get(customer, empty) for customer in row_of_c], CUSTOMER)
         t_T, s_S = self._terminals(row_of_t, row_of_s, states)
         risk_T = self._risks([f"r:t:{terminal}" for terminal in row_of_t], states)
         risk_C = self._risks([f"r:c:{customer}" for customer in row_of_c], states)
         x_BF = np.zeros((len(records), len(NAMES)), np.float32)
-        _kernels().extract(
-            r_B, c_C, t_T, s_S, risk_T, risk_C, self.label_delay_days, x_BF
-        )
+        _kernels().extract(r_B, c_C, t_T, s_S, risk_T, risk_C, self.label_delay_days, x_BF)
         return Extraction(
             x_BF=x_BF,
             source_B=np.arange(len(records), dtype=np.int64),
@@ -225,9 +211,7 @@ class TransactionExtractor:
                 packed.append(shard)
                 owners.append(row)
         t_T = np.zeros(len(row_of_t), self._merged_terminal)
-        _kernels().merge_terminals(
-            _unpack(packed, self._terminal), np.array(owners, np.int64), t_T
-        )
+        _kernels().merge_terminals(_unpack(packed, self._terminal), np.array(owners, np.int64), t_T)
         empty = bytes(self._terminal.itemsize)
         own = [
             states.secondary.get(f"t:{terminal}", NO_SHARDS).get(shard, empty)
@@ -245,9 +229,7 @@ class TransactionExtractor:
                 owners.append(row)
         risk_E = np.zeros(len(keys), self._risk)
         if packed:
-            _kernels().merge_risks(
-                _unpack(packed, self._risk), np.array(owners, np.int64), risk_E
-            )
+            _kernels().merge_risks(_unpack(packed, self._risk), np.array(owners, np.int64), risk_E)
         return risk_E
 
     def _nothing(self) -> Extraction:
@@ -258,9 +240,7 @@ def _unpack(states: Sequence[bytes], dtype: Dtype) -> NDArray[Any]:
     joined = b"".join(states)
     if len(joined) != len(states) * dtype.itemsize:
         sizes = sorted({len(state) for state in states})
-        raise ValueError(
-            f"States of {sizes} bytes where {dtype.itemsize} are expected."
-        )
+        raise ValueError(f"States of {sizes} bytes where {dtype.itemsize} are expected.")
     return np.frombuffer(bytearray(joined), dtype)
 
 

@@ -80,6 +80,8 @@ FEATURES: Final[tuple[tuple[str, str], ...]] = (
     ("customer_fraud_1d", "customer_fraud_history"),  # log1p of counts
     ("customer_fraud_7d", "customer_fraud_history"),
     ("customer_fraud_30d", "customer_fraud_history"),
+    # log1p hours since the customer first used this device, of the last 8; 0 for a new one.
+    ("device_age_log_h", "new_device"),
 )
 
 NAMES: Final = tuple(name for name, _ in FEATURES)

@@ -18,22 +18,17 @@ from fintech.states import (
     DAY_MS,
     LOG_CENTRE,
     LOG_SCALE,
+    MINUTE_MS,
     SHORT_BUCKETS,
     SHORT_MS,
 )
 
-NEVER_LOG_S = math.log1p(
-    90 * 86_400.0
-)  # "time since the last one" where there was none
+NEVER_LOG_S = math.log1p(90 * 86_400.0)  # "time since the last one" where there was none
 UNUSUAL_LOG_RATIO = math.log(4.0)
 UNUSUAL_Z = 3.0
 UNUSUAL_MIN_HISTORY = 5  # records in 30 days before a payment can be called unusual
-LOG_SPREAD_FLOOR = (
-    0.25  # added in quadrature: someone who always pays the same is not a machine
-)
-SHARE_PRIOR = (
-    4.0  # records without fraud that every terminal is thought to have had besides
-)
+LOG_SPREAD_FLOOR = 0.25  # added in quadrature: someone who always pays the same is not a machine
+SHARE_PRIOR = 4.0  # records without fraud that every terminal is thought to have had besides
 BUCKET_FULL = 65_535
 
 
@@ -57,10 +52,10 @@ def _window(ring: Any, newest: int, first: int, last: int) -> int:
 
 @numba.njit(cache=True)
 def _holds(ring: Any, value: int) -> bool:
+    found = False
     for item in ring:
-        if item == value:
-            return True
-    return False
+        found |= item == value
+    return found
 
 
 @numba.njit(cache=True)
@@ -72,6 +67,21 @@ def _use(ring: Any, value: int) -> None:
         ring[place] = carried
         carried = swapped
         if swapped == value:
+            break
+
+
+@numba.njit(cache=True)
+def _use_device(c: Any, device: int, at: int) -> None:
+    """As ``_use``; the minute of a device's first use moves along with it."""
+    carried, carried_since = device, at // MINUTE_MS
+    for place in range(len(c.devices)):
+        if c.devices[place] == device:
+            carried_since = c.devices_since[place]
+    for place in range(len(c.devices)):
+        swapped, swapped_since = c.devices[place], c.devices_since[place]
+        c.devices[place], c.devices_since[place] = carried, carried_since
+        carried, carried_since = swapped, swapped_since
+        if swapped == device:
             break
 
 
@@ -112,9 +122,7 @@ def _add_ring(into: Any, ring: Any, newest: int, own_newest: int) -> None:
 
 
 @numba.njit(cache=True)
-def _describe_record(
-    x_F: Any, at: int, log_amount: float, channel: int, has_device: bool
-) -> None:
+def _describe_record(x_F: Any, at: int, log_amount: float, channel: int, has_device: bool) -> None:
     hour = (at % DAY_MS) / 3_600_000.0
     x_F[0] = log_amount
     x_F[1] = math.sin(hour * (math.pi / 12.0))
@@ -129,19 +137,22 @@ def _describe_record(
 
 
 @numba.njit(cache=True)
-def _describe_novelty(
-    x_F: Any, c: Any, device: int, terminal: int, card: int, country: int, currency: int
-) -> None:
+def _describe_novelty(x_F: Any, c: Any, r: Any) -> None:
+    at, device, country = r.at, r.device_hash, r.country
     known = c.cards[0] != 0  # every payment has a card
     elsewhere = country != 0 and c.countries[0] != 0
     x_F[10] = known
-    x_F[11] = known and currency != c.currency
+    x_F[11] = known and r.currency != c.currency
     x_F[12] = country != 0
     x_F[13] = elsewhere and country != c.countries[0]
     x_F[14] = elsewhere and not _holds(c.countries, country)
     x_F[15] = known and device != 0 and not _holds(c.devices, device)
-    x_F[16] = known and not _holds(c.terminals, terminal)
-    x_F[17] = known and not _holds(c.cards, card)
+    x_F[16] = known and not _holds(c.terminals, r.terminal_hash)
+    x_F[17] = known and not _holds(c.cards, r.card_hash)
+    for place in range(len(c.devices)):
+        if device != 0 and c.devices[place] == device:
+            minutes = max(at // MINUTE_MS - c.devices_since[place], 0)
+            x_F[46] = math.log1p(minutes / 60.0)
 
 
 @numba.njit(cache=True)
@@ -156,9 +167,7 @@ def _describe_customer(x_F: Any, c: Any, at: int, log_amount: float) -> bool:
         if bucket >= short - 1:
             count_2h += c.short_count[slot]
     day, newest_day = at // DAY_MS, c.last_at // DAY_MS
-    count_7d = count_30d = sum_7d = sum_30d = squares = unusual_7d = unusual_30d = (
-        np.int64(0)
-    )
+    count_7d = count_30d = sum_7d = sum_30d = squares = unusual_7d = unusual_30d = np.int64(0)
     for bucket in range(max(day, newest_day) - 30, min(day, newest_day) + 1):
         slot = bucket % DAY_BUCKETS
         count_30d += c.day_count[slot]
@@ -173,9 +182,7 @@ def _describe_customer(x_F: Any, c: Any, at: int, log_amount: float) -> bool:
     z = 0.0
     if count_30d > 0:
         offset = (sum_30d - LOG_CENTRE * count_30d) / count_30d
-        variance = max(squares / count_30d - offset * offset, 0.0) / (
-            LOG_SCALE * LOG_SCALE
-        )
+        variance = max(squares / count_30d - offset * offset, 0.0) / (LOG_SCALE * LOG_SCALE)
         z = deviation / math.sqrt(variance + LOG_SPREAD_FLOOR * LOG_SPREAD_FLOOR)
         x_F[25] = sum_30d / (count_30d * LOG_SCALE)
     x_F[18] = math.log1p(count_2h)
@@ -191,9 +198,7 @@ def _describe_customer(x_F: Any, c: Any, at: int, log_amount: float) -> bool:
     x_F[29] = _log_seconds_since(at, c.last_at)
     if c.first_at != 0:
         x_F[30] = math.log1p(max(at - c.first_at, 0) / DAY_MS)
-    return count_30d >= UNUSUAL_MIN_HISTORY and (
-        deviation > UNUSUAL_LOG_RATIO or z > UNUSUAL_Z
-    )
+    return count_30d >= UNUSUAL_MIN_HISTORY and (deviation > UNUSUAL_LOG_RATIO or z > UNUSUAL_Z)
 
 
 @numba.njit(cache=True)
@@ -249,16 +254,12 @@ def _share(part: int, count: int) -> float:
 
 
 @numba.njit(cache=True)
-def _describe_risk(
-    x_F: Any, t: Any, risk_t: Any, risk_c: Any, at: int, delay: int
-) -> None:
+def _describe_risk(x_F: Any, t: Any, risk_t: Any, risk_c: Any, at: int, delay: int) -> None:
     until = at // DAY_MS - delay
     newest = t.last_at // DAY_MS
     for place, width in enumerate((1, 7, 30)):
         frauds = _window(risk_t.frauds, risk_t.newest_day, until - width, until)
-        x_F[40 + place] = _share(
-            frauds, _window(t.day_count, newest, until - width, until)
-        )
+        x_F[40 + place] = _share(frauds, _window(t.day_count, newest, until - width, until))
         own = _window(risk_c.frauds, risk_c.newest_day, until - width, until)
         x_F[43 + place] = math.log1p(max(own, 0))
 
@@ -294,10 +295,7 @@ def _remember_customer(c: Any, at: int, q: int, unusual: bool) -> None:
         c.day_log_sq[slot] += square
     size = len(c.short_count)
     slot = (at // SHORT_MS) % size
-    if (
-        at // SHORT_MS > c.last_at // SHORT_MS - size
-        and c.short_count[slot] < BUCKET_FULL
-    ):
+    if at // SHORT_MS > c.last_at // SHORT_MS - size and c.short_count[slot] < BUCKET_FULL:
         c.short_count[slot] += 1
         c.short_log_sum[slot] += q
 
@@ -376,9 +374,7 @@ def extract(
         c = customers_C[r.customer]
         t = terminals_T[r.terminal]
         _describe_record(x_F, at, log_amount, r.channel, r.device_hash != 0)
-        _describe_novelty(
-            x_F, c, r.device_hash, r.terminal_hash, r.card_hash, r.country, r.currency
-        )
+        _describe_novelty(x_F, c, r)
         unusual = _describe_customer(x_F, c, at, log_amount)
         _describe_terminal(x_F, t, at, log_amount)
         _describe_risk(x_F, t, risk_T[r.terminal], risk_C[r.customer], at, delay)
@@ -388,7 +384,7 @@ def extract(
         _use(c.cards, r.card_hash)
         _use(c.terminals, r.terminal_hash)
         if r.device_hash != 0:
-            _use(c.devices, r.device_hash)
+            _use_device(c, r.device_hash, at)
         if r.country != 0:
             _use(c.countries, r.country)
         _remember_at_terminal(shards_S[r.shard], t, at, q, unusual)

@@ -29,9 +29,7 @@ class PaymentPolicy:
     def thresholds(self) -> tuple[str, ...]:
         return (REVIEW, DECLINE)
 
-    def decide(
-        self, s_B: NDArray[np.float64], thresholds: Mapping[str, float]
-    ) -> NDArray[np.int8]:
+    def decide(self, s_B: NDArray[np.float64], thresholds: Mapping[str, float]) -> NDArray[np.int8]:
         """The index into ``outcomes`` for each score; a score on a threshold reaches it."""
         steps_B = (s_B >= thresholds[REVIEW]).astype(np.int8)
         steps_B += s_B >= thresholds[DECLINE]

@@ -120,9 +120,7 @@ def _check_amount(amount: Decimal, currency: str) -> None:
     if not amount.is_finite():  # first: comparing a NaN raises
         raise ValueError(f"{amount} is not finite - at `$.amount`")
     if not 0 < amount <= MAX_AMOUNT:
-        raise ValueError(
-            f"{amount} is not above 0 and at most {MAX_AMOUNT} - at `$.amount`"
-        )
+        raise ValueError(f"{amount} is not above 0 and at most {MAX_AMOUNT} - at `$.amount`")
     if amount % unit:
         raise ValueError(
             f"{amount} has more than the {EXPONENTS[currency]} decimals of {currency}"
@@ -150,6 +148,4 @@ def _check_depth(attributes: dict[str, Any]) -> None:
         ]
         if not level:
             return
-    raise ValueError(
-        f"nested deeper than {MAX_ATTRIBUTE_DEPTH} levels - at `$.attributes`"
-    )
+    raise ValueError(f"nested deeper than {MAX_ATTRIBUTE_DEPTH} levels - at `$.attributes`")

@@ -69,7 +69,7 @@ def account_takeover(
     count = int(rng.integers(2, 7))
     times = ms + np.cumsum(rng.exponential(2.5 * HOUR_MS, count))
     return _campaign(
-        world, rng, times, np.exp(rng.normal(0.9, 0.6, count)), scheme,
+        world, rng, times, np.exp(rng.normal(1.3, 0.6, count)), scheme,
         relative=True, kinds=(ONLINE, TRANSFER), places=3, stranger=0.8, abroad=0.4,
     )  # fmt: skip
 
@@ -81,7 +81,7 @@ def compromised_terminal(
     count = int(rng.integers(6, 19))
     times = ms + np.sort(rng.random(count)) * rng.uniform(3, 10) * DAY_MS
     return _campaign(
-        world, rng, times, np.exp(rng.normal(0.7, 0.6, count)), scheme,
+        world, rng, times, np.exp(rng.normal(0.9, 0.6, count)), scheme,
         relative=True, kinds=(SHOP, ONLINE), places=1, stranger=0.5, victims=count,
     )  # fmt: skip
 
@@ -90,29 +90,25 @@ def stolen_card(
     world: World, rng: np.random.Generator, ms: int, scheme: str | None
 ) -> list[Payment]:
     """A card is tapped, below the limit, at one shop after another until it is blocked."""
-    count = int(rng.integers(3, 9))
-    times = ms + np.cumsum(rng.exponential(25 * MINUTE_MS, count))
+    count = int(rng.integers(4, 10))
+    times = ms + np.cumsum(rng.exponential(8 * MINUTE_MS, count))
     return _campaign(
         world, rng, times, 8.0 + 40.0 * rng.random(count), scheme,
         kinds=(SHOP, SHOP, SHOP, ATM), places=count,
     )  # fmt: skip
 
 
-def bust_out(
-    world: World, rng: np.random.Generator, ms: int, scheme: str | None
-) -> list[Payment]:
+def bust_out(world: World, rng: np.random.Generator, ms: int, scheme: str | None) -> list[Payment]:
     """A customer spends all the credit there is, and is not seen again."""
     count = int(rng.integers(8, 19))
     times = ms + np.sort(rng.random(count)) * rng.uniform(1, 3) * DAY_MS
     return _campaign(
-        world, rng, times, np.exp(rng.normal(1.1, 0.5, count)), scheme,
+        world, rng, times, np.exp(rng.normal(1.5, 0.5, count)), scheme,
         relative=True, kinds=(SHOP, ONLINE), places=count,
     )  # fmt: skip
 
 
-def plain(
-    world: World, rng: np.random.Generator, ms: int, scheme: str | None
-) -> list[Payment]:
+def plain(world: World, rng: np.random.Generator, ms: int, scheme: str | None) -> list[Payment]:
     """One payment like any other; nothing gives it away but what others report."""
     euros = np.exp(rng.normal(0.3, 0.7, 1))
     kinds = (SHOP, ONLINE, ONLINE)
@@ -122,9 +118,7 @@ def plain(
     )  # fmt: skip
 
 
-def spree(
-    world: World, rng: np.random.Generator, ms: int, scheme: str | None
-) -> list[Payment]:
+def spree(world: World, rng: np.random.Generator, ms: int, scheme: str | None) -> list[Payment]:
     """An honest afternoon in town: several new shops within hours."""
     count = int(rng.integers(3, 9))
     times = ms + np.cumsum(rng.exponential(25 * MINUTE_MS, count))
@@ -141,9 +135,7 @@ def spree(
     )
 
 
-def new_phone(
-    world: World, rng: np.random.Generator, ms: int, scheme: str | None
-) -> list[Payment]:
+def new_phone(world: World, rng: np.random.Generator, ms: int, scheme: str | None) -> list[Payment]:
     """An honest customer with a new device, sometimes abroad, buying what costs more."""
     count = int(rng.integers(1, 5))
     times = ms + np.cumsum(rng.exponential(5 * HOUR_MS, count))
@@ -157,11 +149,11 @@ def new_phone(
 # Shares are of the fraudulent payments here, and of the lookalikes below.
 FRAUDS: Final = (
     Scheme("card_testing", 0.24, 7.15, card_testing),
-    Scheme("account_takeover", 0.20, 4.0, account_takeover),
+    Scheme("account_takeover", 0.22, 4.0, account_takeover),
     Scheme("compromised_terminal", 0.24, 12.0, compromised_terminal),
-    Scheme("stolen_card", 0.16, 5.5, stolen_card),
+    Scheme("stolen_card", 0.16, 6.5, stolen_card),
     Scheme("bust_out", 0.08, 13.0, bust_out),
-    Scheme("plain", 0.08, 1.0, plain),
+    Scheme("plain", 0.06, 1.0, plain),
 )
 LOOKALIKES: Final = (
     Scheme("spree", 0.6, 5.5, spree),
@@ -193,9 +185,7 @@ def _campaign(
     slot_B = np.resize(world.draw_slots(rng, victims), count)
     # Who they are is fixed by the first payment: a campaign does not outlive its victim.
     who = world.customers(slot_B, np.full(count, ms_B[0]))
-    country = (
-        int(rng.integers(len(HOMES))) if rng.random() < abroad else int(who.home_B[0])
-    )
+    country = int(rng.integers(len(HOMES))) if rng.random() < abroad else int(who.home_B[0])
     number_B = np.resize(_terminals(world, rng, country, kinds, places), count)
     devices = who.device_B
     if rng.random() < stranger:

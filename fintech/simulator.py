@@ -36,22 +36,16 @@ class Simulated:
     """A record and the truth about it, which the record itself does not tell."""
 
     record: SimulatedRecord
-    scheme: (
-        str | None
-    )  # the fraud scheme of a payment; None for honest ones and for labels
+    scheme: str | None  # the fraud scheme of a payment; None for honest ones and for labels
 
 
-def simulate(
-    *, seed: int, start: datetime, records_per_s: float
-) -> Iterator[SimulatedRecord]:
+def simulate(*, seed: int, start: datetime, records_per_s: float) -> Iterator[SimulatedRecord]:
     """Payments and labels from ``start`` on, ``records_per_s`` payments a second on average.
 
     There are as many customers as need be for each to pay about three times a day. The same
     arguments give the same bytes; other arguments give other record ids.
     """
-    for simulated in simulate_with_truth(
-        seed=seed, start=start, records_per_s=records_per_s
-    ):
+    for simulated in simulate_with_truth(seed=seed, start=start, records_per_s=records_per_s):
         yield simulated.record
 
 
@@ -74,9 +68,7 @@ def simulate_with_truth(
     parameters = parameters or WorldParameters()
     world = World(seed, records_per_s, parameters)
     start_ms = (start - EPOCH) // timedelta(milliseconds=1)
-    run = hashlib.blake2b(
-        f"{seed} {start_ms} {records_per_s}".encode(), digest_size=5
-    ).hexdigest()
+    run = hashlib.blake2b(f"{seed} {start_ms} {records_per_s}".encode(), digest_size=5).hexdigest()
     # Where another run leaves off another one may go on: ids must not meet.
     rng = np.random.default_rng([seed, start_ms])
     numbers = count(1)
@@ -94,13 +86,7 @@ def simulate_with_truth(
     while True:
         end = begin + chunk_ms
         ordinary_share = 1.0 - parameters.fraud_share - parameters.lookalike_share
-        mean = (
-            records_per_s
-            * chunk_ms
-            / 1000
-            * ordinary_share
-            * rhythm(begin + chunk_ms // 2)
-        )
+        mean = records_per_s * chunk_ms / 1000 * ordinary_share * rhythm(begin + chunk_ms // 2)
         times = np.sort(rng.integers(begin, end, rng.poisson(mean)))
         payments = world.ordinary(rng, times) if len(times) else []
         for payment in _campaigns(world, rng, begin, chunk_ms, records_per_s):
@@ -109,9 +95,7 @@ def simulate_with_truth(
             payments.append(heapq.heappop(pending)[2])
         payments.sort(key=lambda payment: payment.ms)
         rows: list[tuple[int, Simulated]] = []
-        for payment, lot in zip(
-            payments, rng.random(len(payments)).tolist(), strict=True
-        ):
+        for payment, lot in zip(payments, rng.random(len(payments)).tolist(), strict=True):
             record_id = f"{run}-{next(numbers)}"
             rows.append(
                 (
@@ -122,9 +106,7 @@ def simulate_with_truth(
             report = _report(rng, parameters, payment, lot)
             if report is not None:
                 delay_ms, verdict = report
-                heapq.heappush(
-                    reports, (payment.ms + delay_ms, next(tie), record_id, verdict)
-                )
+                heapq.heappush(reports, (payment.ms + delay_ms, next(tie), record_id, verdict))
         while reports and reports[0][0] < end:
             ms, _, record_id, verdict = heapq.heappop(reports)
             rows.append((ms, Simulated(_label_record(record_id, ms, verdict), None)))
@@ -155,14 +137,7 @@ def _campaigns(
     kinds += [(scheme, p.lookalike_share, None) for scheme in LOOKALIKES]
     payments: list[Payment] = []
     for scheme, share, name in kinds:
-        mean = (
-            payments_per_s
-            * chunk_ms
-            / 1000
-            * share
-            * scheme.share
-            / scheme.mean_payments
-        )
+        mean = payments_per_s * chunk_ms / 1000 * share * scheme.share / scheme.mean_payments
         for _ in range(rng.poisson(mean)):
             at = begin + int(rng.integers(chunk_ms))
             payments += scheme.start(world, rng, at, name)

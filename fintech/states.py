@@ -14,18 +14,15 @@ from typing import Any, Final
 import numpy as np
 
 DAY_MS: Final = 86_400_000
+MINUTE_MS: Final = 60_000
 SHORT_MS: Final = 7_200_000  # the grain of the one-day window: 2 hours
 
 SHORT_BUCKETS: Final = 13  # one day back, and the bucket that time is in
 DAY_BUCKETS: Final = 31  # thirty days back, and today
-LABEL_SLACK_DAYS: Final = (
-    7  # how far back in event time a record still finds its label windows
-)
+LABEL_SLACK_DAYS: Final = 7  # how far back in event time a record still finds its label windows
 
 LOG_SCALE: Final = 64
-LOG_CENTRE: Final = (
-    512  # squares are kept about e**8 hundredths (about 30 units): small numbers
-)
+LOG_CENTRE: Final = 512  # squares are kept about e**8 hundredths (about 30 units): small numbers
 
 Dtype = np.dtype[Any]
 
@@ -40,7 +37,7 @@ def risk_buckets(label_delay_days: int) -> int:
     return DAY_BUCKETS + label_delay_days + LABEL_SLACK_DAYS
 
 
-# Fields go from wide to narrow so that numbers lie aligned; 560 bytes.
+# Fields go from wide to narrow so that numbers lie aligned; 592 bytes.
 CUSTOMER: Final[Dtype] = np.dtype(
     [
         ("last_at", "<i8"),  # newest event time, ms since 1970
@@ -49,6 +46,7 @@ CUSTOMER: Final[Dtype] = np.dtype(
         ("day_log_sq", "<u4", (DAY_BUCKETS,)),  # sum of (q - LOG_CENTRE) ** 2
         ("short_log_sum", "<u4", (SHORT_BUCKETS,)),
         ("devices", "<u4", (8,)),  # hashes, the last used first; 0 is empty
+        ("devices_since", "<u4", (8,)),  # first use, minutes since 1970
         ("terminals", "<u4", (8,)),
         ("cards", "<u4", (4,)),
         ("day_count", "<u2", (DAY_BUCKETS,)),

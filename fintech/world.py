@@ -58,18 +58,16 @@ class WorldParameters:
     customers_per_terminal: float = 4.0
     least_customers: int = 200
     most_customers: int = 2_000_000
-    life_days: float = (
-        150.0  # after that a customer leaves and a new one takes the place
-    )
+    life_days: float = 150.0  # after that a customer leaves and a new one takes the place
     device_days: float = 120.0  # after that a customer has a new device
     favourites: int = 6  # terminals to which a customer comes back
     favourite_share: float = 0.72
     travel_share: float = 0.025  # of a customer's weeks
-    large_share: float = 0.015  # ordinary payments of 3 to 10 times the usual
-    other_device_share: float = 0.02  # of payments with a device
+    large_share: float = 0.01  # ordinary payments of 3 to 10 times the usual
+    other_device_share: float = 0.008  # of payments with a device
     unknown_country_share: float = 0.03
     fraud_share: float = 0.008
-    lookalike_share: float = 0.008  # honest payments that look like a fraud scheme
+    lookalike_share: float = 0.005  # honest payments that look like a fraud scheme
     reported_share: float = 0.9  # of frauds, ever
     report_median_days: float = 5.0
     report_spread: float = 0.7  # of the log of the delay
@@ -81,11 +79,7 @@ def mix(*parts: Ints | Words | int) -> Words:
     word = np.zeros(1, np.uint64)
     with np.errstate(over="ignore"):
         for part in parts:
-            word = (
-                word
-                + np.asarray(part).astype(np.uint64)
-                + np.uint64(0x9E3779B97F4A7C15)
-            )
+            word = word + np.asarray(part).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
             word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             word = word ^ (word >> np.uint64(31))
@@ -134,9 +128,7 @@ class World:
         self.num_customers = min(max(wanted, p.least_customers), p.most_customers)
         terminals = self.num_customers / p.customers_per_terminal
         shares = np.diff(HOME_SHARES, prepend=0.0)
-        self.num_terminals = np.maximum(terminals * shares, 8).astype(
-            np.int64
-        )  # by country
+        self.num_terminals = np.maximum(terminals * shares, 8).astype(np.int64)  # by country
 
     def draw_slots(self, rng: np.random.Generator, count: int) -> Ints:
         """Some customers pay more often than others: mildly skewed to low numbers."""
@@ -176,26 +168,18 @@ class World:
         who = self.customers(self.draw_slots(rng, count), ms_B)
         country_B = who.here_B
         limit_B = self.num_terminals[country_B]
-        favourite_B = mix(
-            who.key_B, 9, country_B, (p.favourites * rng.random(count) ** 2)
-        )
+        favourite_B = mix(who.key_B, 9, country_B, (p.favourites * rng.random(count) ** 2))
         number_B = np.where(
             rng.random(count) < p.favourite_share,
             below(favourite_B, limit_B),
             (rng.random(count) * limit_B).astype(np.int64),
         )
         kind_B = self.terminal_kind(country_B, number_B)
-        log_B = (
-            who.mean_B
-            + KIND_LOG_AMOUNT[kind_B]
-            + who.spread_B * rng.standard_normal(count)
-        )
+        log_B = who.mean_B + KIND_LOG_AMOUNT[kind_B] + who.spread_B * rng.standard_normal(count)
         large_B = rng.random(count) < p.large_share
         log_B += np.where(large_B, np.log(3.0 + 7.0 * rng.random(count)), 0.0)
         other_B = rng.random(count) < p.other_device_share
-        device_B = np.where(
-            other_B, mix(who.key_B, rng.integers(0, 1 << 62, count)), who.device_B
-        )
+        device_B = np.where(other_B, mix(who.key_B, rng.integers(0, 1 << 62, count)), who.device_B)
         return self.payments(
             rng, ms_B, who, country_B, number_B, np.exp(log_B), device_B, [None] * count
         )
@@ -227,10 +211,7 @@ class World:
                 tapped_B, unknown_B, second_card_B, category_B, device_B,
             )
         ]  # fmt: skip
-        return [
-            _payment(*row, scheme)
-            for *row, scheme in zip(*columns, schemes, strict=True)
-        ]
+        return [_payment(*row, scheme) for *row, scheme in zip(*columns, schemes, strict=True)]
 
 
 def _payment(
