@@ -63,7 +63,7 @@ def alerts(
     filters = filters or AlertFilters()
     wanted = _asked(verticals, filters.vertical)
     limit = max(1, min(limit, MAX_LIMIT))
-    rows = _matching(wanted, filters)
+    rows = matching(wanted, filters)
     if cursor is not None:
         rows = rows.filter(id__lt=row_id_of(cursor))
     with one_snapshot():
@@ -79,7 +79,8 @@ def _asked(verticals: Collection[str], vertical: str | None) -> list[str]:
     return sorted(v for v in set(verticals) if vertical is None or v == vertical)
 
 
-def _matching(verticals: list[str], filters: AlertFilters) -> QuerySet[Alert]:
+def matching(verticals: list[str], filters: AlertFilters) -> QuerySet[Alert]:
+    """The alerts that a list with these filters may show, in no order."""
     rows = Alert.objects.filter(vertical__in=verticals)
     exact = {
         "status__in": filters.statuses,
