@@ -96,7 +96,7 @@ def temporary_postgres(sizing: Sizing = SMALL) -> Iterator[TemporaryPostgres]:
         try:
             yield TemporaryPostgres(server, log)
         finally:
-            server.stop()
+            server.stop(is_discarded=True)
 
 
 @contextmanager

@@ -125,20 +125,20 @@ def test_a_kept_port_that_was_taken_meanwhile_is_replaced(folder: Path) -> None:
             assert server.port != taken
             assert (folder / "postgres.port").read_text() == str(server.port)
         finally:
-            server.stop()
+            server.stop(is_discarded=True)
 
 
 def test_a_leftover_pid_file_that_names_another_program_is_no_obstacle(folder: Path) -> None:
     server = EmbeddedPostgres(folder, Tail(), sizing=SMALL)
     server.start()
-    server.stop()
+    server.stop(is_discarded=True)
     # Our own pid: alive, and as an ordinary user of the same user as the server.
     (server.data / "postmaster.pid").write_text(f"{os.getpid()}\n{server.data}\n")
 
     server.start()
 
     assert server.is_alive()
-    server.stop()
+    server.stop(is_discarded=True)
 
 
 def test_a_first_start_that_was_cut_short_is_repeated(folder: Path) -> None:
@@ -152,13 +152,13 @@ def test_a_first_start_that_was_cut_short_is_repeated(folder: Path) -> None:
     server.start()
 
     assert server.is_alive()
-    server.stop()
+    server.stop(is_discarded=True)
 
 
 def test_a_lost_password_is_named_instead_of_waited_for(folder: Path) -> None:
     server = EmbeddedPostgres(folder, Tail(), sizing=SMALL)
     server.start()
-    server.stop()
+    server.stop(is_discarded=True)
     (folder / "postgres.password").unlink()
 
     with pytest.raises(EmbeddedServerError, match=r"postgres\.password is missing"):
@@ -168,7 +168,7 @@ def test_a_lost_password_is_named_instead_of_waited_for(folder: Path) -> None:
 def test_a_server_that_cannot_start_says_why(folder: Path) -> None:
     server = EmbeddedPostgres(folder, Tail(), sizing=SMALL)
     server.start()
-    server.stop()
+    server.stop(is_discarded=True)
     (server.data / "local.conf").write_text("work_mem = 'many'\n")
 
     with pytest.raises(EmbeddedServerError, match="work_mem"):
@@ -205,7 +205,7 @@ def test_the_database_is_utf8_and_its_owner_no_superuser(server: TemporaryPostgr
 def test_passwords_are_private_files(folder: Path) -> None:
     server = EmbeddedPostgres(folder, Tail(), sizing=SMALL)
     server.start()
-    server.stop()
+    server.stop(is_discarded=True)
     modes = {file.name: file.stat().st_mode & 0o777 for file in folder.glob("*.password")}
     assert modes == {"lepton.password": 0o600, "postgres.password": 0o600}
 
@@ -262,7 +262,7 @@ def test_root_may_keep_its_data_folder_and_packages_in_a_closed_home(
         assert pid is not None
         assert psutil.Process(pid).exe().startswith(str(folder / "var"))
     finally:
-        server.stop()
+        server.stop(is_discarded=True)
 
 
 def test_a_stop_leaves_no_process(folder: Path) -> None:

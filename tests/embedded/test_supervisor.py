@@ -22,6 +22,12 @@ ELSEWHERE = {  # servers that the supervisor neither starts nor asks
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
     "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
 }
+# What the test run itself has set for its own servers must not reach a supervisor under test.
+OURS = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith(("DATABASE_URL", "KAFKA_", "SECRET_KEY", "LEPTON_", "METRICS_"))
+}
 RUN_IT = """
 import os, sys
 from pathlib import Path
@@ -56,7 +62,7 @@ class Run:
         with self._out.open("ab") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", RUN_IT, str(self.data), str(STAND_IN), str(self.port)],
-                env={**os.environ, "DIARY": str(self._diary), **env},
+                env={**OURS, "DIARY": str(self._diary), **env},
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -143,7 +149,7 @@ def test_a_taken_port_is_said_before_anything_starts(folder: Path) -> None:
     first.until_it_runs()
     second = subprocess.run(
         [sys.executable, "-m", "lepton_apps.embedded", "run", "--port", str(first.port)],
-        env={**os.environ, **ELSEWHERE, "LEPTON_DATA_DIR": str(folder / "other")},
+        env={**OURS, **ELSEWHERE, "LEPTON_DATA_DIR": str(folder / "other")},
         cwd=ROOT,
         capture_output=True,
         text=True,
