@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from lepton_apps.common.metrics import serve_metrics
+from lepton_apps.web import listening_socket, web_server
+
+MAX_PORT = 65_535
+
+
+class Command(BaseCommand):
+    help = "Serve the console, the REST API and the live feed until told to stop (SIGTERM, Ctrl-C)."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+        parser.add_argument("--port", type=int, default=8000, help="0: any; default: %(default)s")
+        parser.add_argument(
+            "--metrics-port",
+            type=int,
+            default=settings.METRICS_PORT,
+            help="Prometheus metrics of this process; 0: none; default: METRICS_PORT",
+        )
+
+    def handle(self, *, host: str, port: int, metrics_port: int, **options: Any) -> None:
+        for name, value in (("--port", port), ("--metrics-port", metrics_port)):
+            if not 0 <= value <= MAX_PORT:
+                raise CommandError(f"{name} {value} is not between 0 and {MAX_PORT}.")
+        if not settings.SECRET_KEY:
+            raise CommandError("SECRET_KEY is not set. See docs/settings.md.")
+        try:
+            bound = listening_socket(host, port)
+        except OSError as exc:
+            raise CommandError(f"--host {host} --port {port}: {exc.strerror or exc}.") from exc
+        try:
+            serve_metrics(settings.METRICS_ADDRESS, metrics_port)
+        except OSError as exc:
+            raise CommandError(f"--metrics-port {metrics_port}: {exc.strerror or exc}.") from exc
+        name = f"[{host}]" if ":" in host else host
+        address = f"http://{name}:{bound.getsockname()[1]}"
+        server = web_server(lambda: self.stdout.write(f"Lepton answers at {address}"))
+        server.run(sockets=[bound])
+        self.stdout.write("Web server stopped.")
