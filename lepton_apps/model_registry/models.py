@@ -24,9 +24,7 @@ class ModelVersion(models.Model):
     class Meta:
         db_table = "model_version"
         constraints = [
-            models.UniqueConstraint(
-                fields=["model_name", "number"], name="model_number_once"
-            )
+            models.UniqueConstraint(fields=["model_name", "number"], name="model_number_once")
         ]
 
     def __str__(self) -> str:
@@ -36,9 +34,7 @@ class ModelVersion(models.Model):
 class ModelFile(models.Model):
     """One file of a version's artifact. The bytes live here so that any machine can serve."""
 
-    version = models.ForeignKey(
-        ModelVersion, on_delete=models.CASCADE, related_name="files"
-    )
+    version = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="files")
     name = models.CharField(max_length=64)
     sha256 = models.CharField(max_length=64)
     size = models.PositiveIntegerField()
@@ -46,9 +42,7 @@ class ModelFile(models.Model):
 
     class Meta:
         db_table = "model_file"
-        constraints = [
-            models.UniqueConstraint(fields=["version", "name"], name="model_file_once")
-        ]
+        constraints = [models.UniqueConstraint(fields=["version", "name"], name="model_file_once")]
 
 
 class Role(models.TextChoices):

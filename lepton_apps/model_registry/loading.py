@@ -1,0 +1,83 @@
+"""From the files of an artifact to a scorer that may serve a stream, or a refusal that says why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from lepton_apps.common.errors import LeptonError
+from lepton_apps.model_registry.cache import FileCache, sha256_hex
+from lepton_apps.model_registry.models import ModelFile
+from lepton_apps.verticals.contract import Stream
+from models_core.artifact import ArtifactError, unpack
+from models_core.engines import EngineError, Scorer
+
+
+class ModelRefusedError(LeptonError):
+    """An artifact that must not serve the stream: damaged, of other features, or computing wrong."""
+
+    code: ClassVar[str] = "model_refused"
+    status: ClassVar[int] = 422
+
+
+def open_scorer(files: Mapping[str, bytes], stream: Stream) -> Scorer:
+    """Verify the files, build the engine and hold it against the golden rows.
+
+    Raises:
+        ModelRefusedError: as its name says; the message names the file, schema or threshold.
+    """
+    try:
+        artifact = unpack(files)
+        check_schema(artifact.schema_hash, stream)
+        if artifact.manifest.feature_names != stream.extractor.schema.names:
+            raise ModelRefusedError(
+                f"The model's feature names are not those of {stream.name}, though the schema "
+                "hashes agree. Train it again."
+            )
+        missing = set(stream.policy.thresholds) - set(artifact.thresholds)
+        if missing:
+            raise ModelRefusedError(
+                f"The model brings no threshold {', '.join(sorted(missing))}, which the policy "
+                f"of {stream.name} needs."
+            )
+        scorer = Scorer.from_artifact(artifact)
+        scorer.check_golden()
+    except (ArtifactError, EngineError) as exc:
+        raise ModelRefusedError(str(exc)) from exc
+    return scorer
+
+
+def check_schema(schema_hash: str, stream: Stream) -> None:
+    """Raise ``ModelRefusedError`` unless the hash is of what the stream's extractor gives today."""
+    today = stream.extractor.schema.hash
+    if schema_hash != today:
+        raise ModelRefusedError(
+            f"The model was trained on features of schema {schema_hash}, but {stream.name} "
+            f"extracts schema {today}. Train a new version by its recipe.",
+            schema=schema_hash,
+            expected=today,
+        )
+
+
+def load_files(version_id: int, cache: FileCache) -> dict[str, bytes]:
+    """The files of a version, from the cache or the database, each checked against its hash.
+
+    Raises:
+        ModelRefusedError: a file in the database is not what was registered.
+    """
+    listed = ModelFile.objects.filter(version_id=version_id).values_list("name", "sha256")
+    return {name: _content(version_id, name, sha256, cache) for name, sha256 in listed}
+
+
+def _content(version_id: int, name: str, sha256: str, cache: FileCache) -> bytes:
+    cached = cache.read(sha256)
+    if cached is not None:
+        return cached
+    stored = ModelFile.objects.filter(version_id=version_id, name=name)
+    content = bytes(stored.values_list("content", flat=True).get())
+    if sha256_hex(content) != sha256:
+        raise ModelRefusedError(
+            f"{name} in the database is not the file that was registered: its sha256 differs."
+        )
+    cache.write(sha256, content)
+    return content

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import io
+import json
+import threading
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from lepton_apps.model_registry import selectors, services
+from lepton_apps.model_registry.models import ModelVersion, Role, RoleChange
+from lepton_apps.model_registry.progress import ProgressLines
+from lepton_apps.verticals.contract import Stream
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def run(*arguments: str) -> str:
+    output = io.StringIO()
+    call_command(*arguments, stdout=output)
+    return output.getvalue()
+
+
+def test_an_unknown_recipe_is_refused_with_those_there_are() -> None:
+    with pytest.raises(CommandError, match=r"'nonsense'.*weather\.starter"):
+        run("train_model", "nonsense")
+
+
+def test_training_shows_progress_and_the_baseline_beside_the_model() -> None:
+    output = run("train_model", "weather.starter")
+    version = selectors.version("weather.readings", 1)
+    assert "100%" in output
+    for name in version.baseline:
+        assert name in output
+    assert "manage.py promote_model weather.readings 1" in output
+    assert selectors.champion("weather.readings") is None
+
+
+def test_training_can_promote_and_answer_in_json() -> None:
+    arguments = ("weather.starter", "--promote", "--why", "It rains.", "--json")
+    said = json.loads(run("train_model", *arguments))
+    assert (said["model"], said["version"], said["promoted"]) == ("weather.readings", 1, True)
+    change = selectors.history("weather.readings")[0]
+    assert (change.version.number, change.why) == (1, "It rains.")
+
+
+def test_starters_are_trained_once_however_many_ask(
+    stream: Stream, versions: list[ModelVersion]
+) -> None:
+    services.promote(versions[0], Role.CHAMPION, None, expected=None)
+    outputs: list[str] = []
+
+    def start() -> None:
+        try:
+            outputs.append(run("train_starters"))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outputs) == 2
+    assert sum("nothing to train" in output for output in outputs) == 1
+    assert sum("weather.readings v1 is champion" in output for output in outputs) == 1
+    assert RoleChange.objects.filter(model_name="weather.readings").count() == 1
+    assert selectors.champion(stream.model_name) == versions[0]
+
+
+def test_promoting_and_rolling_back_by_command(versions: list[ModelVersion]) -> None:
+    name = "fintech.transactions"
+    assert "v1 is champion; there was none." in run("promote_model", name, "1")
+    assert "it was version 1" in run("promote_model", name, "2", "--why", "Better.")
+    run("promote_model", name, "1", "--expect", "2", "--why", "Worse.")
+    assert selectors.champion(name) == versions[0]
+    with pytest.raises(CommandError, match="version 1 is champion"):
+        run("promote_model", name, "2", "--expect", "2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["payments", "1"], r"fintech\.transactions, weather\.readings"),
+        (["fintech.transactions", "7"], r"It has: 2, 1\."),
+    ],
+)
+def test_a_wrong_name_is_refused_with_those_there_are(
+    versions: list[ModelVersion], arguments: list[str], named: str
+) -> None:
+    with pytest.raises(CommandError, match=named):
+        run("promote_model", *arguments)
+
+
+def test_models_are_listed_with_their_roles(versions: list[ModelVersion]) -> None:
+    services.promote(versions[1], Role.CHAMPION, None, expected=None)
+    ModelVersion.objects.filter(pk=versions[0].pk).update(schema_hash="feedfacefeedface")
+    rows = json.loads(run("models", "--json"))
+    assert [(row["version"], row["roles"], row["fits"]) for row in rows] == [
+        (2, ["champion"], True),
+        (1, [], False),
+    ]
+    table = run("models")
+    assert "fintech.transactions" in table
+    assert "champion" in table
+
+
+def test_an_empty_registry_says_what_to_do() -> None:
+    assert "train_starters" in run("models")
+
+
+class Terminal(io.StringIO):
+    """A console as commands have it."""
+
+    def __init__(self, *, living: bool) -> None:
+        super().__init__()
+        self._living = living
+
+    def isatty(self) -> bool:
+        return self._living
+
+    def write(self, text: str, *, ending: str = "") -> int:
+        return super().write(text + ending)
+
+
+@pytest.mark.parametrize("living", [True, False])
+def test_quick_progress_is_shown_by_its_edges(living: bool) -> None:
+    console: Any = Terminal(living=living)
+    with ProgressLines(console) as progress:
+        for done in range(1, 10_001):
+            progress("fit", done, 10_000)
+        progress("evaluate", 1, 1)
+    shown = console.getvalue()
+    assert shown.count("\n") == (2 if living else 3)
+    assert "10,000/10,000" in shown
+    assert "100%" in shown
+    assert shown.count("fit") < 100
