@@ -1,4 +1,4 @@
-"""Everything under /api/. Each path answers with and without a slash at its end."""
+"""Everything under /api/v1/. Each path answers with and without a slash at its end."""
 
 from __future__ import annotations
 
@@ -58,13 +58,9 @@ def _of_verticals() -> list[URLPattern | URLResolver]:
     return mounted
 
 
-v1: list[URLPattern | URLResolver] = [
+urlpatterns: list[URLPattern | URLResolver] = [
     *(path(route, view) for route, view in VIEWS.items()),
     *(path(f"{route}/", view) for route, view in VIEWS.items()),
     *_of_verticals(),
-]
-
-urlpatterns: list[URLPattern | URLResolver] = [
-    path("v1/", include(v1)),
     re_path(r"^(?P<path>.*)$", UnknownView.as_view()),
 ]

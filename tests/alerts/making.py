@@ -41,6 +41,10 @@ def make_alert(record_id: str = "t-1", **changes: Any) -> Alert:
     alert = Alert.objects.create(**fields)
     with connection.cursor() as cursor:
         cursor.execute(
+            "INSERT INTO record_key (key, decided_at, entity_key) VALUES (%s, %s, %s)",
+            [alert.decision_id, alert.decided_at, alert.entity_key],
+        )
+        cursor.execute(
             "INSERT INTO decision (id, decided_at, stream, record_id, entity_key, occurred_at,"
             " payload, features, model_version, score, outcome, alert_id)"
             " VALUES (%s, %s, %s, %s, %s, %s, %s, '', 1, %s, %s, %s)",

@@ -65,7 +65,8 @@ class LabelsView(LeptonView):
             raise TooManyRecordsError(
                 f"{len(request.data)} labels in one request; send at most {limit}.", limit=limit
             )
-        serializer = GivenLabelSerializer(data=request.data, many=many, allow_empty=False)
+        options = {"many": True, "allow_empty": False} if many else {}
+        serializer = GivenLabelSerializer(data=request.data, **options)
         serializer.is_valid(raise_exception=True)
         items = serializer.validated_data if many else [serializer.validated_data]
         given = [
