@@ -19,6 +19,7 @@ from lepton_apps.embedded.logs import Both, LineSink, Tail
 from lepton_apps.embedded.processes import (
     EmbeddedServerError,
     Pause,
+    Spawned,
     kept_port,
     kill_group,
     port_is_free,
@@ -100,7 +101,7 @@ class _BrokerProcess:
         self._sink = Both(self._tail, sink)
         self._pause = pause
         self._port = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Spawned | None = None
 
     @property
     def bootstrap_servers(self) -> str:
@@ -158,10 +159,12 @@ class _BrokerProcess:
         raise NotImplementedError
 
     def _wait_until_ready(self) -> None:
+        process = self._process
+        assert process is not None
         give_up_at = clock.monotonic() + START_LIMIT_S
         while clock.monotonic() < give_up_at:
-            if not self.is_alive():
-                self._pause(0.1)  # its last words are still on their way through the pipe
+            if process.poll() is not None:
+                process.wait_for_output()
                 raise EmbeddedServerError(f"The broker ended at its start: {self._tail.text()}")
             if answers(self._port):
                 return

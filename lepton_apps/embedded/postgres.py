@@ -24,6 +24,7 @@ from lepton_apps.embedded.processes import (
     NOBODY,
     EmbeddedServerError,
     Pause,
+    Spawned,
     end_processes,
     kept_port,
     kill_group,
@@ -119,7 +120,7 @@ class EmbeddedPostgres:
         self._sizing = sizing or Sizing()
         self._pause = pause
         self._user = NOBODY if os.geteuid() == 0 else None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Spawned | None = None
         self._passwords: dict[str, str] = {}
         self._port = 0
 
@@ -314,11 +315,13 @@ class EmbeddedPostgres:
             raise EmbeddedServerError(f"PostgreSQL cannot be run: {exc}.") from exc
 
     def _wait_until_ready(self) -> None:
+        process = self._process
+        assert process is not None
         give_up_at = clock.monotonic() + START_LIMIT_S
         why = ""
         while clock.monotonic() < give_up_at:
-            if not self.is_alive():
-                self._pause(0.1)  # its last words are still on their way through the pipe
+            if process.poll() is not None:
+                process.wait_for_output()
                 raise EmbeddedServerError(f"PostgreSQL ended at its start: {self._tail.text()}")
             try:
                 psycopg.connect(self.url(ADMIN, ADMIN), connect_timeout=5).close()

@@ -34,6 +34,16 @@ class EmbeddedServerError(LeptonError):
     status = 503
 
 
+class Spawned(subprocess.Popen[bytes]):
+    """A child whose output a thread of ours copies to its sink."""
+
+    copier: threading.Thread
+
+    def wait_for_output(self) -> None:
+        """Return when its last words are in the sink; soon after its end, or it runs on."""
+        self.copier.join(timeout=2)
+
+
 def spawn(
     argv: Sequence[str],
     sink: LineSink,
@@ -42,7 +52,7 @@ def spawn(
     cwd: Path | None = None,
     user: int | None = None,
     death_signal: signal.Signals = signal.SIGKILL,
-) -> subprocess.Popen[bytes]:
+) -> Spawned:
     """Start a child in a session of its own, whose lines go to ``sink``.
 
     A terminal's Ctrl-C does not reach it, so that we stop children in our order. When we are
@@ -56,7 +66,7 @@ def spawn(
         if os.getppid() != parent:  # it died before the call above
             os._exit(1)
 
-    process = subprocess.Popen(
+    process = Spawned(
         list(argv),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -71,12 +81,10 @@ def spawn(
         preexec_fn=die_with_parent,
     )
     assert process.stdout is not None
-    threading.Thread(
-        target=copy_lines,
-        args=(process.stdout, sink),
-        name=f"log-{process.pid}",
-        daemon=True,
-    ).start()
+    process.copier = threading.Thread(
+        target=copy_lines, args=(process.stdout, sink), name=f"log-{process.pid}", daemon=True
+    )
+    process.copier.start()
     return process
 
 

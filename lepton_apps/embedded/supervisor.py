@@ -22,17 +22,18 @@ from lepton_apps.common import clock
 from lepton_apps.common.errors import LeptonError
 from lepton_apps.embedded.children import Backoff, Child, ChildSpec, StopRank, ended
 from lepton_apps.embedded.folder import DataFolder
-from lepton_apps.embedded.logs import Both, LineSink, RotatedFile, Terminal
-from lepton_apps.embedded.processes import kill_group, port_is_free, spawn
+from lepton_apps.embedded.logs import Both, LineSink, RotatedFile, Tail, Terminal
+from lepton_apps.embedded.processes import Spawned, kill_group, port_is_free, spawn
 from lepton_apps.embedded.servers import Named, Servers
 
 ROOT = Path(__file__).resolve().parents[2]
 STEP_S = 0.2  # how often children are looked after
-STOP_GRACE_S = 10.0
+STOP_GRACE_S = 12.0  # the web process itself gives requests 10 s
 SAME_SIGNAL_S = 0.5  # make and the terminal may each deliver the same Ctrl-C
 DISK_CHECK_S = 600.0
 DISK_WARNING_BYTES = 1_000_000_000
 READY_WARNING_S = 120.0
+ONE_TIME_PASSWORD = "one-time password"  # noqa: S105  (the words in the line that `setup` prints)
 LISTEN_ON_ALL = ("", "0.0.0.0", "::")  # noqa: S104
 
 
@@ -92,10 +93,11 @@ class Supervisor:
         self._env: dict[str, str] = {}
         self._servers: Servers | None = None
         self._children: list[Child] = []
-        self._command: subprocess.Popen[bytes] | None = None
+        self._command: Spawned | None = None
         self._setup_backoff = Backoff()
         self._setup_is_due = False
         self._is_announced = False
+        self._sign_in = "as an operator you have, or make one: manage.py create_operator NAME"
         self._disk_checked_at = -DISK_CHECK_S
         self._stop_asked_at: float | None = None
 
@@ -140,8 +142,7 @@ class Supervisor:
         if options.servers_only:
             return
         self._manage("migrate", "--verbosity", "1")
-        # Its lines are shown but not kept in a file: it prints a password.
-        self._manage("setup", keep_lines=False)
+        self._setup()
         self._manage("train_starters")
         specs = self._specs(self._streams())
         self._children = [self._child(spec, number) for number, spec in enumerate(specs)]
@@ -196,25 +197,31 @@ class Supervisor:
             cwd=self._manage_file.parent,
         )
 
-    def _sink(self, name: str, *, keep_lines: bool = True) -> LineSink:
-        shown = self._terminal.named(name)
-        if not keep_lines:
-            return shown
-        return Both(shown, RotatedFile(self._folder.logs / f"{name}.log"))
+    def _sink(self, name: str) -> LineSink:
+        return Both(self._terminal.named(name), RotatedFile(self._folder.logs / f"{name}.log"))
 
     def _argv(self, *arguments: str) -> Sequence[str]:
         return [sys.executable, str(self._manage_file), *arguments]
 
-    def _manage(self, *arguments: str, keep_lines: bool = True) -> None:
+    def _setup(self) -> None:
+        """Its lines are shown but not kept in a file: at the first start it prints a password."""
+        said = Tail()
+        self._manage("setup", sink=Both(self._terminal.named("setup"), said))
+        for line in said.text().splitlines():
+            if ONE_TIME_PASSWORD in line:
+                self._sign_in = line  # training follows and would push it off the screen
+
+    def _manage(self, *arguments: str, sink: LineSink | None = None) -> None:
         """Run a command to its end. Raises CommandFailedError."""
         name = arguments[0]
-        sink = self._sink(name, keep_lines=keep_lines)
+        sink = sink or self._sink(name)
         process = spawn(self._argv(*arguments), sink, env=self._env, cwd=self._manage_file.parent)
         self._command = process
         self._folder.register.add(name, process.pid)
         try:
             while process.poll() is None:
                 self._pause(0.05)
+            process.wait_for_output()
         finally:
             self._command = None
             kill_group(process)
@@ -253,7 +260,7 @@ class Supervisor:
         if is_well and self._setup_is_due and self._setup_backoff.is_due:
             self._terminal.say("The broker came back empty; its topics are created anew.")
             try:
-                self._manage("setup", keep_lines=False)
+                self._setup()
             except CommandFailedError as exc:
                 self._setup_backoff.failed()
                 self._terminal.say(f"{exc} Trying again in {self._setup_backoff.delay_s:.0f} s.")
@@ -292,8 +299,7 @@ class Supervisor:
         ]
         if not self._options.servers_only:
             lines.insert(0, f"Lepton runs at {self._url}")
-            note = "at the first start `setup` printed the operator and a one-time password"
-            lines.insert(1, f"Sign in   {note}.")
+            lines.insert(1, f"Sign in   {self._sign_in}")
         rule = "-" * 78
         self._terminal.say("\n".join(["", rule, *lines, rule]))
         self._is_announced = True

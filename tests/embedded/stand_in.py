@@ -43,6 +43,8 @@ def main() -> None:
         sys.exit(1)
     if command == "streams":
         sys.stdout.write(json.dumps(STREAMS))
+    if command == "setup":
+        sys.stdout.write("Operator ann, one-time password: opensesame\n")
     if command not in {"web", "worker", "simulate"}:
         return
     if arguments[0] == "toy.halting":

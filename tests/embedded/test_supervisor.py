@@ -122,6 +122,16 @@ def test_it_comes_up_in_order_and_stops_in_order(folder: Path) -> None:
     assert not (run.data / "runtime.json").exists()
 
 
+def test_the_one_time_password_is_repeated_at_the_end_and_kept_in_no_file(folder: Path) -> None:
+    run = Run(folder, **ELSEWHERE)
+    run.until_it_runs()
+    assert "Sign in   Operator ann, one-time password: opensesame" in run.text()
+    assert run.stop() == 0
+    kept = [path for path in run.data.rglob("*") if path.is_file()]
+    assert kept
+    assert not [path for path in kept if b"opensesame" in path.read_bytes()]
+
+
 def test_a_killed_worker_is_started_again_and_a_halted_one_is_not(folder: Path) -> None:
     run = Run(folder, **ELSEWHERE)
     run.until_it_runs()
