@@ -29,7 +29,7 @@ class DatasetParameters:
 
     seed: int = 20240401
     start: datetime = datetime(2024, 4, 1, tzinfo=UTC)
-    payments_per_day: int = 6_000
+    payments_per_day: int = 9_000
     warm_up_days: int = 15  # memories fill; one row in ``warm_up_keep`` is learned from
     validation_day: int = 33  # trained on up to here
     test_day: int = 39  # calibrated and thresholds set up to here

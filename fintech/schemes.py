@@ -103,7 +103,7 @@ def bust_out(world: World, rng: np.random.Generator, ms: int, scheme: str | None
     count = int(rng.integers(8, 19))
     times = ms + np.sort(rng.random(count)) * rng.uniform(1, 3) * DAY_MS
     return _campaign(
-        world, rng, times, np.exp(rng.normal(1.5, 0.5, count)), scheme,
+        world, rng, times, np.exp(rng.normal(1.7, 0.5, count)), scheme,
         relative=True, kinds=(SHOP, ONLINE), places=count,
     )  # fmt: skip
 
@@ -121,8 +121,8 @@ def plain(world: World, rng: np.random.Generator, ms: int, scheme: str | None) -
 def spree(world: World, rng: np.random.Generator, ms: int, scheme: str | None) -> list[Payment]:
     """An honest afternoon in town: several new shops within hours."""
     count = int(rng.integers(3, 9))
-    times = ms + np.cumsum(rng.exponential(25 * MINUTE_MS, count))
-    euros = np.exp(rng.normal(0.2, 0.7, count))
+    times = ms + np.cumsum(rng.exponential(35 * MINUTE_MS, count))
+    euros = np.exp(rng.normal(0.2, 0.6, count))
     return _campaign(
         world,
         rng,
@@ -152,8 +152,8 @@ FRAUDS: Final = (
     Scheme("account_takeover", 0.22, 4.0, account_takeover),
     Scheme("compromised_terminal", 0.24, 12.0, compromised_terminal),
     Scheme("stolen_card", 0.16, 6.5, stolen_card),
-    Scheme("bust_out", 0.08, 13.0, bust_out),
-    Scheme("plain", 0.06, 1.0, plain),
+    Scheme("bust_out", 0.10, 13.0, bust_out),
+    Scheme("plain", 0.04, 1.0, plain),
 )
 LOOKALIKES: Final = (
     Scheme("spree", 0.6, 5.5, spree),

@@ -64,10 +64,10 @@ class WorldParameters:
     favourite_share: float = 0.72
     travel_share: float = 0.025  # of a customer's weeks
     large_share: float = 0.01  # ordinary payments of 3 to 10 times the usual
-    other_device_share: float = 0.008  # of payments with a device
+    other_device_share: float = 0.005  # of payments with a device
     unknown_country_share: float = 0.03
     fraud_share: float = 0.008
-    lookalike_share: float = 0.005  # honest payments that look like a fraud scheme
+    lookalike_share: float = 0.002  # honest payments that look like a fraud scheme
     reported_share: float = 0.9  # of frauds, ever
     report_median_days: float = 5.0
     report_spread: float = 0.7  # of the log of the delay
