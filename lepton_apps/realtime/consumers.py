@@ -28,6 +28,7 @@ from lepton_apps.accounts.credentials import (
     TokenCredential,
     holders,
 )
+from lepton_apps.common.errors import UnavailableError
 from lepton_apps.common.metrics import FEED_CLOSED, FEED_SOCKETS
 from lepton_apps.realtime import cursor as cursors
 from lepton_apps.realtime import frames, selectors
@@ -90,7 +91,7 @@ class AlertFeedConsumer:
             try:
                 resume_from = await self._admit()
                 await self._converse(resume_from)
-            except DatabaseError:
+            except (DatabaseError, UnavailableError):
                 raise ClosedError(CloseCode.TRY_LATER, "The database does not answer.") from None
         except ClosedError as exc:
             FEED_CLOSED.labels(why=WHY.get(exc.code, "refused")).inc()

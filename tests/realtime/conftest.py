@@ -17,6 +17,7 @@ from django.db import connection
 from django.test import Client
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from lepton_apps.common import clock
 from lepton_apps.realtime.feed import Event, announcing
@@ -92,12 +93,15 @@ class Socket:
 
     def close_code(self) -> int:
         """The code that the server closes with; frames before it are read away."""
-        try:
+        return self.rest()[1]
+
+    def rest(self) -> tuple[list[dict[str, Any]], int]:
+        """All frames until the server closes, and its code; 1006 when it said none."""
+        frames: list[dict[str, Any]] = []
+        with pytest.raises(ConnectionClosed) as caught:
             while True:
-                self.next()
-        except ConnectionClosed as exc:
-            assert exc.rcvd is not None, "The connection was lost without a close frame."
-            return int(exc.rcvd.code)
+                frames.append(self.next())
+        return frames, caught.value.rcvd.code if caught.value.rcvd else 1006
 
     def close(self) -> None:
         self.raw.close()
@@ -125,7 +129,7 @@ class Web:
         token: str | None = None,
         vertical: str = "fintech",
         cursor: str = "",
-        origin: str | None = "own",
+        origin: Origin | None = Origin("own"),
         path: str | None = None,
         sock: socket.socket | None = None,
     ) -> Socket:
@@ -136,9 +140,9 @@ class Web:
         opening = connect(
             f"ws://127.0.0.1:{self.port}{path}" if path else self.socket_url(vertical, cursor),
             additional_headers=headers,
-            origin=self.origin if origin == "own" else origin,  # type: ignore[arg-type]
+            origin=Origin(self.origin) if origin == "own" else origin,
             compression=None,
-            max_queue=1,
+            close_timeout=0.2,
             sock=sock,
         )
         return Socket(self.stack.enter_context(opening))

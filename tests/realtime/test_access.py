@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.test import Client
+from websockets.typing import Origin
 
 from lepton_apps.accounts import services
 from lepton_apps.accounts.credentials import Credential, SessionCredential, TokenCredential, holders
@@ -43,7 +45,7 @@ def test_an_unknown_path_is_refused(web: Web, operator: User) -> None:
     "origin", ["https://evil.example", "null", "http://[", "https://127.0.0.1.evil.example", None]
 )
 def test_a_page_of_another_site_cannot_use_a_visitors_cookie(
-    web: Web, operator: User, origin: str | None
+    web: Web, operator: User, origin: Origin | None
 ) -> None:
     assert web.open(session_of(operator), origin=origin).close_code() == 4403
 
@@ -127,10 +129,10 @@ def test_a_socket_is_closed_when_its_token_is_revoked(web: Web, operator: User) 
     assert feed.close_code() == 4401
 
 
-def test_all_credentials_are_checked_in_four_queries(
-    person: Any, django_assert_num_queries: Any
-) -> None:
-    users = [person(f"user{number}", fintech=Role.VIEWER) for number in range(12)]
+def test_all_credentials_are_checked_in_four_queries(django_assert_num_queries: Any) -> None:
+    users = [User.objects.create_user(f"user{number}") for number in range(12)]
+    for user in users:
+        services.grant(None, user, "fintech", Role.VIEWER)
     credentials: list[Credential] = [SessionCredential(session_of(user)) for user in users[:6]]
     for user in users[6:]:
         token, _ = services.create_token(None, user, "t")
@@ -149,8 +151,6 @@ def test_a_session_that_somebody_else_took_over_loses_its_sockets(
     web: Web, operator: User, viewer: User
 ) -> None:
     """Signing in as another user in the same browser ends what the first one had open."""
-    from django.test import Client
-
     browser = Client()
     browser.force_login(operator)
     feed = web.open(browser.cookies["sessionid"].value)

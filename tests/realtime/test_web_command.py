@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from tests.realtime.conftest import database_url, session_of
 
@@ -35,7 +36,7 @@ def test_the_server_says_where_it_answers_and_closes_sockets_for_a_restart(opera
         with connect(
             f"{address.replace('http', 'ws')}/ws/alerts/?vertical=fintech",
             additional_headers={"Cookie": f"sessionid={session}"},
-            origin=address,  # type: ignore[arg-type]
+            origin=Origin(address),
         ) as feed:
             assert "feed.hello" in str(feed.recv(timeout=10))
             process.send_signal(signal.SIGTERM)

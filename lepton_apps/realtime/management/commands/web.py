@@ -29,8 +29,6 @@ class Command(BaseCommand):
         for name, value in (("--port", port), ("--metrics-port", metrics_port)):
             if not 0 <= value <= MAX_PORT:
                 raise CommandError(f"{name} {value} is not between 0 and {MAX_PORT}.")
-        if not settings.SECRET_KEY:
-            raise CommandError("SECRET_KEY is not set. See docs/settings.md.")
         try:
             bound = listening_socket(host, port)
         except OSError as exc:
