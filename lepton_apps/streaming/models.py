@@ -16,9 +16,7 @@ class StreamOffset(models.Model):
     topic_id = models.UUIDField()  # a topic made anew starts its offsets again
     partition = models.IntegerField()
     next_offset = models.BigIntegerField()
-    high_water = (
-        models.BigIntegerField()
-    )  # the last one seen, so that a loss can be counted
+    high_water = models.BigIntegerField()  # the last one seen, so that a loss can be counted
     watermark = models.DateTimeField(null=True)  # newest event time read
     last_tick = models.DateTimeField(null=True)
     updated_at = models.DateTimeField()
@@ -114,9 +112,7 @@ class Decision(models.Model):
     partition = models.IntegerField(null=True)
     offset = models.BigIntegerField(null=True)
     payload = models.BinaryField()
-    features = (
-        models.BinaryField()
-    )  # float32, little endian, in the order of the schema
+    features = models.BinaryField()  # float32, little endian, in the order of the schema
     model_version = models.IntegerField()
     score = models.FloatField()
     outcome = models.CharField(max_length=32)
@@ -221,6 +217,4 @@ class WorkerHeartbeat(models.Model):
 
     class Meta:
         db_table = "worker_heartbeat"
-        indexes = [
-            models.Index(fields=["stream", "-beat_at"], name="heartbeat_of_stream")
-        ]
+        indexes = [models.Index(fields=["stream", "-beat_at"], name="heartbeat_of_stream")]

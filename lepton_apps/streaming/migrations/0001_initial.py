@@ -317,9 +317,7 @@ class Migration(migrations.Migration):
             options={
                 "db_table": "worker_heartbeat",
                 "indexes": [
-                    models.Index(
-                        fields=["stream", "-beat_at"], name="heartbeat_of_stream"
-                    )
+                    models.Index(fields=["stream", "-beat_at"], name="heartbeat_of_stream")
                 ],
             },
         ),

@@ -1,0 +1,140 @@
+"""Which alert a loud decision opens, or which one it folds into. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from lepton_apps.alerts.models import Alert
+from lepton_apps.common.identity import decision_key
+from lepton_apps.streaming.pipeline import Decided, Reason
+from lepton_apps.verticals.contract import Severity, Stream, Vertical
+
+LOUDNESS = {severity: rank for rank, severity in enumerate(Severity)}
+
+
+def fingerprint(stream: Stream, entity_key: str, reason: str) -> UUID:
+    """What folds together: alerts of one stream, entity and reason."""
+    return decision_key(f"{stream.name}/{reason}", entity_key)
+
+
+@dataclass(slots=True)
+class AlertChanges:
+    """What a batch does to alerts, and which alert each loud row belongs to."""
+
+    opened: list[Alert]
+    folded: dict[int, tuple[Alert, int]]  # alert id -> alert as it will be, version as it was
+    alert_of_row: dict[int, int]  # row -> alert id
+
+
+def open_or_fold(
+    vertical: Vertical,
+    stream: Stream,
+    decided: Decided,
+    reasons: Mapping[int, Sequence[Reason]],
+    existing: Iterable[Alert],
+    ids: Iterable[int],
+    now: datetime,
+) -> AlertChanges:
+    """Take the loud rows in order of arrival.
+
+    A row folds into the unresolved alert of its fingerprint whose last record is at most
+    ``stream.fold`` away in event time; otherwise it opens one, with the next of ``ids``.
+    """
+    changes = AlertChanges([], {}, {})
+    newest: dict[UUID, Alert] = {}
+    for alert in sorted(existing, key=lambda alert: alert.id):
+        newest[alert.fingerprint] = alert
+    before = {alert.id: alert.version for alert in newest.values()}
+    free = iter(ids)
+    opened: set[int] = set()
+    for row in decided.loud():
+        about = decided.about[row]
+        mark = fingerprint(stream, about.entity_key, reasons[row][0].code)
+        alert = newest.get(mark)
+        outcome = stream.policy.outcomes[int(decided.outcome_B[row])]
+        if alert is None or abs(about.occurred_at - alert.last_occurred_at) > stream.fold:
+            alert = _open(vertical, stream, decided, row, reasons[row], next(free), now)
+            newest[mark] = alert
+            opened.add(alert.id)
+            changes.opened.append(alert)
+        else:
+            _fold(stream, alert, about.occurred_at, float(decided.s_B[row]), outcome, now)
+            if alert.id not in opened:
+                changes.folded[alert.id] = (alert, before[alert.id])
+        changes.alert_of_row[row] = alert.id
+    for alert, version in changes.folded.values():
+        alert.version = version + 1  # one change for the whole batch
+    return changes
+
+
+def _open(
+    vertical: Vertical,
+    stream: Stream,
+    decided: Decided,
+    row: int,
+    reasons: Sequence[Reason],
+    alert_id: int,
+    now: datetime,
+) -> Alert:
+    about = decided.about[row]
+    score = float(decided.s_B[row])
+    outcome = stream.policy.outcomes[int(decided.outcome_B[row])]
+    text = vertical.render_alert(stream.name, about.record)
+    return Alert(
+        id=alert_id,
+        vertical=vertical.key,
+        stream=stream.name,
+        entity_key=about.entity_key,
+        fingerprint=fingerprint(stream, about.entity_key, reasons[0].code),
+        reason=reasons[0].code,
+        severity=str(stream.policy.severity(outcome, score)),
+        outcome=outcome,
+        score=score,
+        record_count=1,
+        first_occurred_at=about.occurred_at,
+        last_occurred_at=about.occurred_at,
+        opened_at=now,
+        updated_at=now,
+        version=1,
+        decision_id=about.key,
+        decided_at=now,
+        model_version=decided.model_version,
+        title=text.title[:200],
+        facts=[list(fact) for fact in text.facts],
+        explanation=[reason.as_json() for reason in reasons],
+    )
+
+
+def _fold(
+    stream: Stream,
+    alert: Alert,
+    occurred_at: datetime,
+    score: float,
+    outcome: str,
+    now: datetime,
+) -> None:
+    alert.record_count += 1
+    alert.first_occurred_at = min(alert.first_occurred_at, occurred_at)
+    alert.last_occurred_at = max(alert.last_occurred_at, occurred_at)
+    alert.score = max(alert.score, score)
+    severity = stream.policy.severity(outcome, score)
+    if LOUDNESS[severity] > LOUDNESS[Severity(alert.severity)]:
+        alert.severity = str(severity)
+    outcomes = stream.policy.outcomes
+    alert.outcome = max(alert.outcome, outcome, key=outcomes.index)
+    alert.updated_at = now
+
+
+# The columns of an alert in the order that the store writes them.
+COLUMNS: tuple[str, ...] = tuple(
+    field.attname for field in Alert._meta.concrete_fields if not field.many_to_many
+)
+
+
+def values(alert: Alert) -> dict[str, Any]:
+    """An alert as a row, by column."""
+    return {column: getattr(alert, column) for column in COLUMNS}

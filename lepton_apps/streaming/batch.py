@@ -1,0 +1,173 @@
+"""A batch of records on its way: from bytes to decoded columns, or to dead letters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from lepton_apps.common.errors import RecordRefusedError
+from lepton_apps.common.identity import decision_key
+from lepton_apps.streaming.kafka import ORIGIN_HEADER, Raw
+from lepton_apps.verticals.contract import Stream
+
+REST_SHARD = -1
+LABEL_SHARD = -2
+MAX_NAME = 200  # characters of a record id or an entity key
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+PATH = re.compile(r" - at `([^`]*)`$")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The place of a record in the log."""
+
+    topic_id: UUID
+    partition: int
+    offset: int
+
+
+@dataclass(slots=True)
+class Arrival:
+    """A decoded record, its bytes, and everything the host needs to know about it."""
+
+    record: Any
+    payload: bytes
+    record_id: str
+    key: UUID  # of (stream, record id): found again for ever
+    entity_key: str
+    secondary_keys: tuple[str, ...]
+    occurred_at: datetime
+    shard: int
+    origin: Origin | None  # None: came over REST
+
+
+@dataclass(slots=True)
+class Rejected:
+    """A message that no retry can help."""
+
+    raw: Raw
+    reason: str
+    detail: str
+    path: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records taken through together."""
+
+    arrivals: list[Arrival] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+class Decoder:
+    """Turns the bytes of one stream's records into arrivals. Refuses by ``RecordRefusedError``."""
+
+    def __init__(self, stream: Stream, max_bytes: int) -> None:
+        self._stream = stream
+        self._decode = msgspec.json.Decoder(stream.record_type).decode
+        self._max_bytes = max_bytes
+
+    def arrival(
+        self,
+        payload: bytes,
+        now: datetime,
+        shard: int,
+        origin: Origin | None,
+        place: str = "",
+    ) -> Arrival:
+        """One record. ``place`` names a record that has no id of its own."""
+        stream = self._stream
+        record = decode(self._decode, payload, self._max_bytes)
+        occurred_at = stream.occurred_at(record)
+        if not EARLIEST <= occurred_at <= now + stream.max_ahead:
+            raise RecordRefusedError(
+                f"The event time {occurred_at.isoformat()} is before 1970 or more than "
+                f"{stream.max_ahead} in the future.",
+                reason="absurd_time",
+                path="$.occurred_at",
+            )
+        record_id = stream.record_id(record) or place
+        entity_key, secondary = stream.extractor.entity_keys(record)
+        return Arrival(
+            record,
+            payload,
+            record_id,
+            key_of(stream.name, record_id, entity_key),
+            entity_key,
+            secondary,
+            occurred_at,
+            shard,
+            origin,
+        )
+
+    def batch(self, raws: Sequence[Raw], topic_id: UUID, now: datetime) -> Batch:
+        """Messages of the topic, in their order; what cannot be decoded is set aside."""
+        batch = Batch()
+        for raw in raws:
+            origin = Origin(topic_id, raw.partition, raw.offset)
+            place = f"{topic_id}:{raw.partition}:{raw.offset}"
+            for name, value in raw.headers:
+                if name == ORIGIN_HEADER:
+                    place = value.decode("ascii", "replace")
+            try:
+                if raw.value is None:
+                    raise RecordRefusedError("The message has no value.", reason="empty")
+                arrival = self.arrival(raw.value, now, raw.partition, origin, place)
+            except RecordRefusedError as exc:
+                batch.rejected.append(Rejected(raw, exc.reason, exc.detail, exc.path))
+            else:
+                batch.arrivals.append(arrival)
+        return batch
+
+
+def key_of(stream: str, record_id: str, entity_key: str) -> UUID:
+    """The record's key, once it is sure that PostgreSQL can hold what names it."""
+    for name, text in (("record id", record_id), ("entity key", entity_key)):
+        if "\0" in text or not 0 < len(text) <= MAX_NAME:
+            raise RecordRefusedError(
+                f"The {name} must have 1 to {MAX_NAME} characters and no NUL.",
+                reason="invalid_name",
+            )
+    try:
+        entity_key.encode()
+        return decision_key(stream, record_id)
+    except UnicodeEncodeError:
+        raise RecordRefusedError(
+            "The record id or the entity key is no valid Unicode.",
+            reason="invalid_name",
+        ) from None
+
+
+def decode(decoder: Any, payload: bytes, max_bytes: int) -> Any:
+    """Bytes to a typed record; whatever is wrong with them becomes one kind of error."""
+    if len(payload) > max_bytes:
+        raise RecordRefusedError(
+            f"The record has {len(payload)} bytes; the limit is {max_bytes} (MAX_RECORD_BYTES).",
+            reason="too_large",
+        )
+    try:
+        return decoder(payload)
+    except msgspec.ValidationError as exc:
+        text = str(exc)
+        # The innermost field is named last, after the checks of the record itself.
+        path = PATH.search(text)
+        while path and (inner := PATH.search(text[: path.start()])):
+            text, path = text[: path.start()], inner
+        detail = text[: path.start()] if path else text
+        raise RecordRefusedError(
+            f"{detail.rstrip('.')}.",
+            reason="invalid_record",
+            path=path.group(1) if path else "$",
+        ) from exc
+    except msgspec.DecodeError as exc:
+        raise RecordRefusedError(f"Not JSON: {exc}.", reason="not_json") from exc
+    except UnicodeDecodeError as exc:
+        raise RecordRefusedError(f"Not UTF-8 at byte {exc.start}.", reason="not_utf8") from exc
+    except RecursionError:
+        raise RecordRefusedError("Nested too deeply.", reason="nested_too_deep") from None

@@ -1,0 +1,290 @@
+"""The only module that imports the Kafka client: a source to read, a producer, an admin."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+from django.conf import settings
+from kafka import (
+    ConsumerRebalanceListener,
+    KafkaAdminClient,
+    KafkaConsumer,
+    KafkaProducer,
+    OffsetAndMetadata,
+    TopicPartition,
+)
+from kafka.admin import NewTopic
+from kafka.errors import (
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+)
+
+from lepton_apps.common.errors import UnavailableError
+
+log = logging.getLogger(__name__)
+
+BrokerError = KafkaError  # what callers catch; they do not import the client
+
+ORIGIN_HEADER = "lepton-origin"  # a redriven record keeps the place it came from
+
+
+class BrokerUnavailableError(UnavailableError):
+    """The broker does not answer, or refuses us; the client tells the two apart badly."""
+
+    code = "broker_unavailable"
+
+
+class Raw(NamedTuple):
+    """A message as it lies in the log."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+class Source(Protocol):
+    """What a worker reads from. The generation changes whenever positions must be set again."""
+
+    @property
+    def generation(self) -> int: ...
+
+    def poll(self, max_records: int, timeout_s: float) -> list[Raw]: ...
+
+    def assignment(self) -> frozenset[int]: ...
+
+    def topic_id(self) -> UUID | None: ...
+
+    def seek(self, partition: int, offset: int) -> None: ...
+
+    def first_offsets(self, partitions: Iterable[int]) -> dict[int, int]: ...
+
+    def high_waters(self) -> dict[int, int]: ...
+
+    def hint(self, next_offsets: Mapping[int, int]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def client_options() -> dict[str, Any]:
+    """Where the broker is and how to talk to it, from the settings."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.KAFKA_BOOTSTRAP_SERVERS,
+        "security_protocol": settings.KAFKA_SECURITY_PROTOCOL,
+        "client_id": "lepton",
+        # Seconds, not half a minute: an embedded broker is back long before that.
+        "reconnect_backoff_max_ms": 2_000,
+    }
+    if settings.KAFKA_SECURITY_PROTOCOL.startswith("SASL"):
+        options |= {
+            "sasl_mechanism": settings.KAFKA_SASL_MECHANISM,
+            "sasl_plain_username": settings.KAFKA_SASL_USERNAME,
+            "sasl_plain_password": settings.KAFKA_SASL_PASSWORD,
+        }
+    if settings.KAFKA_SSL_CAFILE:
+        options["ssl_cafile"] = str(settings.KAFKA_SSL_CAFILE)
+    return options
+
+
+def unavailable(doing: str, exc: Exception) -> BrokerUnavailableError:
+    servers = ",".join(settings.KAFKA_BOOTSTRAP_SERVERS)
+    secured = settings.KAFKA_SECURITY_PROTOCOL != "PLAINTEXT"
+    hint = " or refused the sign-in (check KAFKA_SASL_* and KAFKA_SSL_CAFILE)" if secured else ""
+    return BrokerUnavailableError(
+        f"{doing}: the broker at {servers} did not answer{hint}: {type(exc).__name__}: {exc}."
+    )
+
+
+class Admin:
+    """Makes topics and asks for their ids."""
+
+    def __init__(self, timeout_ms: int = 10_000) -> None:
+        try:
+            self._client = KafkaAdminClient(
+                **client_options(),
+                bootstrap_timeout_ms=timeout_ms,
+                request_timeout_ms=timeout_ms,
+            )
+        except KafkaError as exc:
+            raise unavailable("Connecting", exc) from exc
+
+    def ensure_topic(self, name: str, partitions: int) -> bool:
+        """Make a topic unless it is there. True when it was made."""
+        topic = NewTopic(name, partitions, settings.KAFKA_REPLICATION_FACTOR)
+        try:
+            self._client.create_topics([topic])
+        except TopicAlreadyExistsError:
+            return False
+        except KafkaError as exc:
+            raise unavailable(f"Making the topic {name}", exc) from exc
+        self._client.wait_for_topics([name])
+        return True
+
+    def delete_topic(self, name: str) -> None:
+        self._client.delete_topics([name])
+
+    def topic(self, name: str) -> tuple[UUID, int] | None:
+        """The id and number of partitions of a topic; None where there is none."""
+        try:
+            found = self._client.describe_topics([name])
+        except UnknownTopicOrPartitionError:
+            return None
+        except KafkaError as exc:
+            raise unavailable(f"Asking for the topic {name}", exc) from exc
+        for topic in found:
+            if topic["name"] == name and topic["error_code"] == 0:
+                return UUID(str(topic["topic_id"])), len(topic["partitions"])
+        return None
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types
+    """Counts assignments. Runs on the client's own thread, so it does nothing else."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        self.generation += 1
+
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        self.generation += 1
+
+
+class KafkaSource:
+    """A member of the consumer group of one stream."""
+
+    def __init__(self, stream: str, topic: str) -> None:
+        self._topic = topic
+        self._rebalances = _Rebalances()
+        self._admin = Admin()
+        try:
+            self._consumer = KafkaConsumer(
+                **client_options(),
+                group_id=f"{settings.KAFKA_GROUP}.{stream}",
+                enable_auto_commit=False,  # offsets live in PostgreSQL
+                auto_offset_reset="earliest",  # and are set by seek; this is for the moment before
+                fetch_max_wait_ms=settings.WORKER_FETCH_WAIT_MS,
+                # Small fetches interleave the partitions of a backlog, so that event time of
+                # entities without a partition hardly runs backwards.
+                max_partition_fetch_bytes=settings.WORKER_FETCH_BYTES,
+                session_timeout_ms=settings.WORKER_SESSION_TIMEOUT_MS,
+                heartbeat_interval_ms=settings.WORKER_SESSION_TIMEOUT_MS // 4,
+                metrics_enabled=False,
+                allow_auto_create_topics=False,
+            )
+            self._consumer.subscribe([topic], listener=self._rebalances)
+        except KafkaError as exc:
+            self._admin.close()
+            raise unavailable(f"Subscribing to {topic}", exc) from exc
+
+    @property
+    def generation(self) -> int:
+        return self._rebalances.generation
+
+    def poll(self, max_records: int, timeout_s: float) -> list[Raw]:
+        """What is there, at most ``max_records``; waits ``timeout_s`` when nothing is."""
+        fetched = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
+        return [
+            Raw(
+                record.partition,
+                record.offset,
+                record.key,
+                record.value,
+                record.headers,
+            )
+            for records in fetched.values()
+            for record in records
+        ]
+
+    def assignment(self) -> frozenset[int]:
+        return frozenset(partition.partition for partition in self._consumer.assignment())
+
+    def topic_id(self) -> UUID | None:
+        found = self._admin.topic(self._topic)
+        return None if found is None else found[0]
+
+    def seek(self, partition: int, offset: int) -> None:
+        self._consumer.seek(TopicPartition(self._topic, partition), offset)
+
+    def first_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
+        """The oldest offset still there, by partition."""
+        asked = [TopicPartition(self._topic, partition) for partition in partitions]
+        found = self._consumer.beginning_offsets(asked, timeout_ms=10_000)
+        return {partition.partition: offset for partition, offset in found.items()}
+
+    def high_waters(self) -> dict[int, int]:
+        """The end of each assigned partition as the last fetch told it."""
+        waters = {
+            partition.partition: self._consumer.highwater(partition)
+            for partition in self._consumer.assignment()
+        }
+        return {partition: water for partition, water in waters.items() if water is not None}
+
+    def hint(self, next_offsets: Mapping[int, int]) -> None:
+        """Tell the broker where we are, for lag tools. Nothing depends on it."""
+        offsets = {
+            TopicPartition(self._topic, partition): OffsetAndMetadata(offset, "", -1)
+            for partition, offset in next_offsets.items()
+        }
+        self._consumer.commit_async(offsets, callback=lambda offsets, response: None)
+
+    def close(self) -> None:
+        self._consumer.close(autocommit=False, timeout_ms=3_000)
+        self._admin.close()
+
+
+class Producer:
+    """Sends records durably (acks of all replicas, idempotent) and says when one was refused."""
+
+    def __init__(self, linger_ms: int = 5, compression: str | None = "lz4") -> None:
+        try:
+            self._client = KafkaProducer(
+                **client_options(),
+                acks="all",
+                linger_ms=linger_ms,
+                batch_size=65_536,
+                compression_type=compression,
+                metrics_enabled=False,
+                max_block_ms=15_000,
+            )
+        except KafkaError as exc:
+            raise unavailable("Connecting", exc) from exc
+        self._failures: list[Exception] = []
+
+    def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+        partition: int | None = None,
+    ) -> None:
+        """Queue a record. A refusal comes out of ``flush``."""
+        try:
+            future = self._client.send(
+                topic, value=value, key=key, headers=list(headers), partition=partition
+            )
+        except KafkaError as exc:
+            raise unavailable(f"Sending to {topic}", exc) from exc
+        future.add_errback(self._failures.append)
+
+    def flush(self, timeout_s: float = 30.0) -> None:
+        """Wait until all that was queued is durable; raises when one record was not."""
+        try:
+            self._client.flush(timeout=timeout_s)
+        except KafkaError as exc:
+            raise unavailable("Sending", exc) from exc
+        if self._failures:
+            failures, self._failures = self._failures, []
+            raise unavailable(f"Sending failed for {len(failures)} records", failures[0])
+
+    def close(self) -> None:
+        self._client.close(timeout=10)

@@ -1,0 +1,200 @@
+"""The worker of a label stream: keeps labels, and takes them into the entity state once.
+
+Every label, by topic, REST or console, becomes a row of ``label`` first; here is the one place
+where rows reach the state. A label waits until the record it names has been decided.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.conf import settings
+
+from lepton_apps.alerts.models import Label
+from lepton_apps.alerts.services import GivenLabel, add_labels
+from lepton_apps.common import clock
+from lepton_apps.common.db import RawConnection, raw_connection, transaction
+from lepton_apps.common.errors import RecordRefusedError
+from lepton_apps.common.metrics import BATCH_REDONE, DEAD_LETTERS, LABELS_APPLIED, RECORDS
+from lepton_apps.streaming import store
+from lepton_apps.streaming.batch import LABEL_SHARD, Rejected, decode, key_of
+from lepton_apps.streaming.kafka import Raw, Source
+from lepton_apps.streaming.loading import StateCache, load_states
+from lepton_apps.streaming.loop import Loop
+from lepton_apps.streaming.store import ConflictError, Move
+from lepton_apps.verticals import registry
+from lepton_apps.verticals.contract import LabelledRecord, Stream
+
+log = logging.getLogger(__name__)
+
+APPLY_AT_ONCE = 500  # labels in one transaction
+
+# SKIP LOCKED: several label workers share the work and never wait for each other.
+WAITING = """
+SELECT l.id, l.decision_key, l.positive, l.labelled_at, d.payload, d.occurred_at
+FROM (
+    SELECT l.* FROM label l JOIN record_key k ON k.key = l.decision_key
+    WHERE l.stream = %s AND l.applied_at IS NULL ORDER BY l.id LIMIT %s
+    FOR UPDATE OF l SKIP LOCKED
+) l
+JOIN record_key k ON k.key = l.decision_key
+LEFT JOIN decision d
+    ON d.entity_key = k.entity_key AND d.decided_at = k.decided_at AND d.id = k.key
+ORDER BY l.id
+"""
+# The truth of a record as it stands in the state: its newest applied label, and the moment that
+# a positive one was counted at.
+STANDING = """
+SELECT DISTINCT ON (decision_key) decision_key, positive, counted_at FROM label
+WHERE decision_key = ANY(%s) AND applied_at IS NOT NULL ORDER BY decision_key, applied_at DESC,
+    id DESC
+"""
+APPLIED = """
+UPDATE label AS l SET applied_at = %s, counted_at = a.counted_at
+FROM unnest(%s::bigint[], %s::timestamptz[]) AS a (id, counted_at) WHERE l.id = a.id
+"""
+
+
+@dataclass(slots=True)
+class Standing:
+    """What the state holds of a record's truth."""
+
+    positive: bool = False
+    counted_at: datetime | None = None
+
+
+class LabelWorker(Loop):
+    """Reads one label stream and applies all labels of the stream that it labels."""
+
+    def __init__(self, name: str, open_source: Callable[[], Source]) -> None:
+        super().__init__(name, open_source, settings.WORKER_BATCH_SIZE)
+        self.vertical, self.labels = registry.label_stream(name)
+        self.scored: Stream = registry.stream(self.labels.labels)[1]
+        self._decode = msgspec.json.Decoder(self.labels.record_type).decode
+
+    def process(self, raws: Sequence[Raw]) -> None:
+        """Keep the labels and move the offsets in one transaction; then apply what can be."""
+        given: list[GivenLabel] = []
+        rejected: list[Rejected] = []
+        for item in raws:
+            try:
+                given.append(self._given(item))
+            except RecordRefusedError as exc:
+                rejected.append(Rejected(item, exc.reason, exc.detail, exc.path))
+        self._save(raws, given, rejected)
+        RECORDS.labels(self.stream, "labelled").inc(len(given))
+        RECORDS.labels(self.stream, "rejected").inc(len(rejected))
+        for item in rejected:
+            DEAD_LETTERS.labels(self.stream, item.reason).inc()
+        self.idle()
+
+    def idle(self) -> None:
+        """Apply what waits: labels of REST and console, and of records decided since."""
+        while apply_labels(raw_connection(), self.scored) == APPLY_AT_ONCE and not self._stopping:
+            pass
+
+    def _given(self, item: Raw) -> GivenLabel:
+        if item.value is None:
+            raise RecordRefusedError("The message has no value.", reason="empty")
+        record = decode(self._decode, item.value, settings.MAX_RECORD_BYTES)
+        labels = self.labels
+        record_id = labels.record_id(record)
+        key_of(self.scored.name, record_id, record_id)
+        return GivenLabel(
+            self.scored.name,
+            record_id,
+            labels.is_positive(record),
+            labels.kind(record),
+            labels.labelled_at(record),
+        )
+
+    def _save(
+        self, raws: Sequence[Raw], given: Sequence[GivenLabel], rejected: Sequence[Rejected]
+    ) -> None:
+        positions = self.positions
+        topic_id = positions.topic_id
+        assert topic_id is not None
+        ends = {item.partition: item.offset + 1 for item in raws}
+        waters = self._source.high_waters() if self._source is not None else {}
+        moves = [
+            Move(
+                topic_id,
+                partition,
+                positions.next_offsets[partition],
+                end,
+                waters.get(partition, end),
+                positions.clocks[partition],
+            )
+            for partition, end in ends.items()
+        ]
+        raw = raw_connection()
+        with transaction(raw):
+            store.move_offsets(raw, self.stream, clock.now(), moves)
+            if given:
+                add_labels(raw, given, source=Label.Source.TOPIC, by_id=None)
+            store.add_dead_letters(
+                raw, self.stream, self.labels.topic, topic_id, rejected, clock.now()
+            )
+        positions.next_offsets.update(ends)
+
+
+def apply_labels(raw: RawConnection, stream: Stream) -> int:
+    """Take waiting labels into the state of their entities, once each; returns how many.
+
+    Redone when a state changed in between; the labels and the state move together or not at all.
+    """
+    while True:
+        try:
+            with transaction(raw):
+                applied = _apply(raw, stream)
+        except ConflictError:
+            BATCH_REDONE.labels(stream.name, "conflict").inc()
+        else:
+            LABELS_APPLIED.labels(stream.name).inc(applied)
+            return applied
+
+
+def _apply(raw: RawConnection, stream: Stream) -> int:
+    rows = raw.execute(WAITING, [stream.name, APPLY_AT_ONCE]).fetchall()
+    if not rows:
+        return 0
+    keys = list({row[1] for row in rows})
+    standing: dict[UUID, Standing] = {
+        key: Standing(positive, counted_at)
+        for key, positive, counted_at in raw.execute(STANDING, [keys])
+    }
+    decoder = msgspec.json.Decoder(stream.record_type).decode
+    changes: list[LabelledRecord] = []
+    counted: dict[int, datetime | None] = {}
+    for id_, key, positive, labelled_at, payload, occurred_at in rows:
+        known = standing.setdefault(key, Standing())
+        if payload is None:  # retention has dropped the record: history only
+            counted[id_] = None
+            continue
+        change = int(positive) - int(known.positive)
+        if change:
+            at = max(occurred_at, labelled_at) if positive else known.counted_at
+            changes.append(LabelledRecord(decoder(bytes(payload)), at or labelled_at, change))
+            known.positive, known.counted_at = positive, at if positive else None
+        counted[id_] = known.counted_at
+    _save_states(raw, stream, changes)
+    raw.execute(APPLIED, [clock.now(), list(counted), list(counted.values())])
+    return len(rows)
+
+
+def _save_states(raw: RawConnection, stream: Stream, changes: Sequence[LabelledRecord]) -> None:
+    if not changes:
+        return
+    keys: set[Any] = set()
+    for change in changes:
+        keys.update(stream.extractor.label_keys(change.record))
+    loaded = load_states(raw, stream, (), keys, StateCache(0), {}, {})
+    extraction = stream.extractor.apply_labels(changes, LABEL_SHARD, loaded.working.states())
+    loaded.working.take(extraction)
+    store.save_states(raw, stream, loaded)

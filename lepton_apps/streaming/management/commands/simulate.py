@@ -1,0 +1,126 @@
+"""``manage.py simulate VERTICAL``: a small world that produces records, first its past, then live."""
+
+from __future__ import annotations
+
+import signal
+from argparse import ArgumentParser
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from lepton_apps.common import clock
+from lepton_apps.common.errors import LeptonError
+from lepton_apps.streaming.kafka import Producer
+from lepton_apps.streaming.selectors import has_decisions
+from lepton_apps.verticals import registry
+from lepton_apps.verticals.contract import SimulatedRecord, Simulator
+
+SAY_EVERY = 20_000  # records of the past between two lines
+# The embedded broker lists all batches of a partition at every fetch: few and large ones keep it
+# quick for days (docs/operations.md).
+LINGER_MS = 2_000
+
+
+class Command(BaseCommand):
+    help = (
+        "Produce the records of a vertical's simulated world: some days of its past as fast as "
+        "possible, unless decisions are there already, then live. "
+        "Example: manage.py simulate fintech --rate 5 --past-days 1"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("vertical", help="a vertical with a simulator, for example fintech")
+        parser.add_argument("--rate", type=float, default=1.0, help="records a second (default: 1)")
+        parser.add_argument("--seed", type=int, default=7, help="of the world (default: 7)")
+        parser.add_argument(
+            "--past-days", type=float, default=3.0, help="days to begin with (default: 3)"
+        )
+        parser.add_argument(
+            "--records", type=int, default=0, help="stop after as many; 0: never (default: 0)"
+        )
+
+    def handle(
+        self,
+        *,
+        vertical: str,
+        rate: float,
+        seed: int,
+        past_days: float,
+        records: int,
+        **options: Any,
+    ) -> None:
+        simulator = self._simulator(vertical)
+        if not 0 < rate <= 100_000:
+            raise CommandError(f"--rate {rate} is not between 0 and 100000.")
+        if not 0 <= past_days <= 365:
+            raise CommandError(f"--past-days {past_days} is not between 0 and 365.")
+        if has_decisions(vertical):
+            past_days = 0
+        now = clock.now()
+        start = now - timedelta(days=past_days)
+        self._stopping = False
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._stop)
+        total = int(past_days * 86_400 * rate)
+        self.stdout.write(
+            f"Simulating {vertical}: about {total} records of the past, then {rate:g} a second."
+        )
+        producer = Producer(linger_ms=LINGER_MS)
+        try:
+            self._produce(
+                producer, simulator, seed=seed, start=start, rate=rate, limit=records, total=total
+            )
+            producer.flush()
+        except LeptonError as exc:
+            raise CommandError(exc.detail) from exc
+        finally:
+            producer.close()
+        self.stdout.write("Simulator stopped.")
+
+    def _simulator(self, key: str) -> Simulator:
+        try:
+            simulator = registry.vertical(key).simulate
+        except LookupError as exc:
+            raise CommandError(str(exc)) from exc
+        if simulator is None:
+            raise CommandError(f"The vertical {key!r} has no simulator.")
+        return simulator
+
+    def _stop(self, *_: Any) -> None:
+        self._stopping = True
+
+    def _produce(
+        self,
+        producer: Producer,
+        simulator: Simulator,
+        *,
+        seed: int,
+        start: datetime,
+        rate: float,
+        limit: int,
+        total: int,
+    ) -> None:
+        sent = 0
+        live = False
+        for record in simulator(seed=seed, start=start, records_per_s=rate):
+            if self._stopping or (limit and sent >= limit):
+                return
+            if not live and record.occurred_at > clock.now():
+                producer.flush()
+                self.stdout.write(f"The past is told: {sent} records. Going on live.")
+                live = True
+            if live:
+                self._wait_until(record)
+            producer.send(record.topic, record.value, record.key.encode())
+            sent += 1
+            if not live and sent % SAY_EVERY == 0:
+                producer.flush()
+                self.stdout.write(f"{sent} of about {total} records of the past.")
+
+    def _wait_until(self, record: SimulatedRecord) -> None:
+        while not self._stopping:
+            left_s = (record.occurred_at - clock.now()).total_seconds()
+            if left_s <= 0:
+                return
+            clock.sleep(min(left_s, 0.5))

@@ -1,0 +1,65 @@
+"""``manage.py worker STREAM``: score the records of a stream, or keep its labels, until stopped."""
+
+from __future__ import annotations
+
+import signal
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from lepton_apps.common.metrics import serve_metrics
+from lepton_apps.streaming.kafka import KafkaSource
+from lepton_apps.streaming.labels import LabelWorker
+from lepton_apps.streaming.loop import Loop
+from lepton_apps.streaming.path import StreamPath
+from lepton_apps.streaming.worker import Worker
+from lepton_apps.verticals import registry
+
+
+class Command(BaseCommand):
+    help = (
+        "Score the records of one stream, or keep the labels of one, until told to stop. "
+        "Start as many as wanted, on as many machines; they share the partitions. "
+        "Example: manage.py worker fintech.transactions"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("stream", help="a registered stream, for example fintech.transactions")
+        parser.add_argument(
+            "--metrics-port",
+            type=int,
+            default=settings.METRICS_PORT,
+            metavar="PORT",
+            help="serve Prometheus metrics there; 0: do not (default: METRICS_PORT)",
+        )
+
+    def handle(self, *, stream: str, metrics_port: int, **options: Any) -> None:
+        if not 0 <= metrics_port <= 65_535:
+            raise CommandError(f"--metrics-port {metrics_port} is not between 0 and 65535.")
+        worker = build(stream)
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, lambda *_: worker.stop())
+        serve_metrics(settings.METRICS_ADDRESS, metrics_port)
+        self.stdout.write(f"Worker of {stream} started.")
+        worker.run()
+        self.stdout.write("Stopped after the last full batch.")
+
+
+def build(name: str) -> Loop:
+    """The worker for a stream of either kind."""
+    try:
+        _, labels = registry.label_stream(name)
+    except LookupError:
+        pass
+    else:
+        return LabelWorker(name, lambda: KafkaSource(name, labels.topic))
+    try:
+        _, stream = registry.stream(name)
+    except LookupError as exc:
+        raise CommandError(str(exc)) from exc
+    # The kernels are compiled or loaded before the first record waits for them.
+    path = StreamPath(name, cache_entities=settings.WORKER_STATE_CACHE)
+    path.warm_up()
+    return Worker(path, lambda: KafkaSource(name, stream.topic))

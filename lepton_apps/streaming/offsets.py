@@ -1,0 +1,170 @@
+"""Where a worker goes on reading: positions from the database, and what was lost in between."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from lepton_apps.common import clock
+from lepton_apps.common.db import RawConnection, transaction
+from lepton_apps.common.errors import UnavailableError
+from lepton_apps.common.metrics import RECORDS_LOST
+from lepton_apps.streaming import store
+from lepton_apps.streaming.kafka import Source
+from lepton_apps.streaming.models import OffsetGap, StreamOffset
+from lepton_apps.streaming.pipeline import PartitionClock
+
+log = logging.getLogger(__name__)
+
+
+class TopicMissingError(UnavailableError):
+    """The stream's topic is not there (yet): ``manage.py setup`` makes it."""
+
+    code = "topic_missing"
+
+
+@dataclass(slots=True)
+class Positions:
+    """What one worker may read, and from where. Empty until ``take_up``."""
+
+    topic_id: UUID | None = None
+    generation: int = -1
+    next_offsets: dict[int, int] = field(default_factory=dict)
+    clocks: dict[int, PartitionClock] = field(default_factory=dict)
+    high_waters: dict[int, int] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        self.topic_id = None
+        self.generation = -1
+        self.next_offsets.clear()
+        self.clocks.clear()
+        self.high_waters.clear()
+
+
+def take_up(raw: RawConnection, stream: str, source: Source, positions: Positions) -> None:
+    """Set positions after an assignment: seek to the stored offsets, count what was lost."""
+    generation = source.generation
+    topic_id = source.topic_id()
+    if topic_id is None:
+        raise TopicMissingError(f"{stream}: its topic is not there. `manage.py setup` makes it.")
+    positions.forget()
+    partitions = source.assignment()
+    stored = {
+        row.partition: row
+        for row in StreamOffset.objects.filter(
+            stream=stream, topic_id=topic_id, partition__in=partitions
+        )
+    }
+    first = source.first_offsets(partitions) if partitions else {}
+    now = clock.now()
+    with transaction(raw):
+        for partition in sorted(partitions - stored.keys()):
+            _close_former(raw, stream, topic_id, partition, now)
+            start = first[partition]
+            store.add_partition(
+                raw,
+                stream,
+                {
+                    "topic_id": topic_id,
+                    "partition": partition,
+                    "next_offset": start,
+                    "high_water": start,
+                    "updated_at": now,
+                },
+            )
+            positions.next_offsets[partition] = start
+            positions.clocks[partition] = PartitionClock()
+        for partition, row in stored.items():
+            start = max(row.next_offset, first[partition])
+            if start > row.next_offset:
+                _note_gap(raw, stream, row, OffsetGap.Kind.RETENTION, start, now)
+            positions.next_offsets[partition] = start
+            positions.clocks[partition] = PartitionClock(row.watermark, row.last_tick)
+    for partition, offset in positions.next_offsets.items():
+        source.seek(partition, offset)
+    positions.topic_id = topic_id
+    positions.generation = generation
+    log.info(
+        "assignment taken up",
+        extra={
+            "stream": stream,
+            "next_offsets": dict(sorted(positions.next_offsets.items())),
+        },
+    )
+
+
+def _close_former(
+    raw: RawConnection, stream: str, topic_id: UUID, partition: int, now: datetime
+) -> None:
+    """A topic that was made anew: what was still unread in the old one is lost, and counted."""
+    former = StreamOffset.objects.filter(stream=stream, partition=partition).exclude(
+        topic_id=topic_id
+    )
+    for row in former:
+        if row.high_water > row.next_offset:
+            _note_gap(raw, stream, row, OffsetGap.Kind.RECREATED, row.high_water, now)
+
+
+def _note_gap(
+    raw: RawConnection,
+    stream: str,
+    row: StreamOffset,
+    kind: OffsetGap.Kind,
+    to_offset: int,
+    now: datetime,
+) -> None:
+    """Count a loss once: the offset moves with it, so only one worker can."""
+    moved = raw.execute(
+        "UPDATE stream_offset SET next_offset = %s, high_water = greatest(high_water, %s),"
+        " updated_at = %s"
+        " WHERE stream = %s AND topic_id = %s AND partition = %s AND next_offset = %s",
+        [
+            to_offset,
+            to_offset,
+            now,
+            stream,
+            row.topic_id,
+            row.partition,
+            row.next_offset,
+        ],
+    )
+    if moved.rowcount != 1:
+        raise store.StaleAssignmentError(f"{stream}[{row.partition}] has been moved on.")
+    raw.execute(
+        "INSERT INTO offset_gap (stream, topic_id, partition, kind, from_offset, to_offset,"
+        " noticed_at) VALUES (%s, %s, %s, %s, %s, %s, %s)",
+        [stream, row.topic_id, row.partition, kind, row.next_offset, to_offset, now],
+    )
+    lost = to_offset - row.next_offset
+    RECORDS_LOST.labels(stream, str(kind)).inc(lost)
+    log.error(
+        "records were lost before they were read",
+        extra={
+            "stream": stream,
+            "partition": row.partition,
+            "kind": str(kind),
+            "lost": lost,
+        },
+    )
+
+
+def remember_high_waters(
+    raw: RawConnection, stream: str, positions: Positions, waters: dict[int, int]
+) -> None:
+    """Keep the newest ends of the partitions, so that a loss can be counted. Never lowers one."""
+    grown = {
+        partition: water
+        for partition, water in waters.items()
+        if water > positions.high_waters.get(partition, -1) and partition in positions.next_offsets
+    }
+    if not grown:
+        return
+    raw.execute(
+        "UPDATE stream_offset AS o SET high_water = greatest(o.high_water, g.water)"
+        " FROM unnest(%s::int[], %s::bigint[]) AS g (partition, water)"
+        " WHERE o.stream = %s AND o.topic_id = %s AND o.partition = g.partition",
+        [list(grown), list(grown.values()), stream, positions.topic_id],
+    )
+    positions.high_waters.update(grown)

@@ -1,0 +1,225 @@
+"""One stream's whole way, the same for the worker and for REST: load, extract, score, decide, save.
+
+Each step is a call in ``StreamPath.take``; there is no other way from a record to a decision.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+
+from lepton_apps.common import clock
+from lepton_apps.common.db import RawConnection
+from lepton_apps.common.metrics import ALERTS_FOLDED, ALERTS_OPENED, BATCH_SECONDS
+from lepton_apps.model_registry.serving import ModelSource, ServedModel
+from lepton_apps.streaming import alerting, pipeline, store
+from lepton_apps.streaming.alerting import AlertChanges
+from lepton_apps.streaming.batch import Arrival, Batch, Decoder
+from lepton_apps.streaming.loading import (
+    CachedState,
+    Loaded,
+    StateCache,
+    keys_of,
+    known_keys,
+    load_states,
+)
+from lepton_apps.streaming.pipeline import Decided, PartitionClock, Reason, TickGiven
+from lepton_apps.streaming.store import BatchResult, Move
+from lepton_apps.verticals import registry
+from lepton_apps.verticals.contract import Extraction, States
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Taken:
+    """A batch that has been taken through and is ready to be saved, or was saved."""
+
+    result: BatchResult
+    reasons: Mapping[int, Sequence[Reason]]  # of the loud rows
+    repeated: list[Arrival]
+
+
+@dataclass(frozen=True, slots=True)
+class IdleTick:
+    """A tick that the clock gives to a partition without records."""
+
+    partition: int
+    at: datetime
+    origin: Any  # the Origin of the next record to come
+
+
+class StreamPath:
+    """Takes batches of one stream through. Holds no position and no connection."""
+
+    def __init__(self, name: str, *, cache_entities: int = 0) -> None:
+        self.vertical, self.stream = registry.stream(name)
+        self.decoder = Decoder(self.stream, settings.MAX_RECORD_BYTES)
+        self.models = ModelSource(self.stream)
+        self.cache = StateCache(cache_entities)
+        self.knowledge: dict[str, bytes] = {}
+
+    def warm_up(self) -> None:
+        """Load or compile the extractor's kernels before the first record waits for them."""
+        self.stream.extractor.extract([], [], States({}, {}, {}))
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        started = clock.monotonic()
+        try:
+            yield
+        finally:
+            BATCH_SECONDS.labels(self.stream.name, name).observe(clock.monotonic() - started)
+
+    def take(
+        self,
+        raw: RawConnection,
+        batch: Batch,
+        clocks: dict[int, PartitionClock],
+        moves: Sequence[Move] = (),
+        idle: Sequence[IdleTick] = (),
+        *,
+        durable: bool = True,
+    ) -> Taken:
+        """Take a batch through and, when ``durable``, save it.
+
+        Raises what ``store.save`` raises, having written nothing; the caller decides what to try
+        again. Whatever an extractor or a model raises comes out as it is.
+        """
+        model = self.models.current()
+        now = clock.now()
+        with self.step("load"):
+            first, repeated = self._split_repeats(raw, batch.arrivals)
+            loaded = self._load(raw, first, clocks, idle)
+        with self.step("extract"):
+            rows, ticks = pipeline.extract(self.stream, first, loaded.working, clocks)
+            for idle_tick in idle:
+                self._tick(idle_tick, loaded, rows, ticks, clocks)
+        with self.step("score"):
+            s_B = pipeline.score(self.stream, rows, model)
+        with self.step("decide"):
+            decided = pipeline.decide(self.stream, rows, s_B, model)
+            reasons = self._reasons(decided, model)
+            alerts = self._alerts(raw, decided, reasons, now) if durable else None
+        result = BatchResult(
+            now,
+            loaded,
+            decided,
+            alerts or AlertChanges([], {}, {}),
+            batch.rejected,
+            moves,
+            ticks,
+        )
+        if durable:
+            with self.step("save"):
+                self._save(raw, result)
+        return Taken(result, reasons, repeated)
+
+    def _split_repeats(
+        self, raw: RawConnection, arrivals: Sequence[Arrival]
+    ) -> tuple[list[Arrival], list[Arrival]]:
+        known = known_keys(raw, [arrival.key for arrival in arrivals])
+        return pipeline.repeats(arrivals, known)
+
+    def _load(
+        self,
+        raw: RawConnection,
+        arrivals: Sequence[Arrival],
+        clocks: Mapping[int, PartitionClock],
+        idle: Sequence[IdleTick],
+    ) -> Loaded:
+        primary, secondary = keys_of(arrivals)
+        due = {tick.partition: tick.at for tick in idle}
+        if self.stream.tick is not None:
+            for arrival in arrivals:
+                if arrival.origin is not None:
+                    partition = arrival.origin.partition
+                    due[partition] = max(
+                        due.get(partition, arrival.occurred_at), arrival.occurred_at
+                    )
+        return load_states(
+            raw, self.stream, primary, secondary, self.cache, due, dict(self.knowledge)
+        )
+
+    def _tick(
+        self,
+        idle: IdleTick,
+        loaded: Loaded,
+        rows: pipeline.Rows,
+        ticks: list[TickGiven],
+        clocks: dict[int, PartitionClock],
+    ) -> None:
+        """Give a clock-driven tick after the records of the batch."""
+        extraction, due = pipeline.tick(self.stream, idle.at, idle.partition, loaded.working)
+        pipeline.check(self.stream, extraction)
+        loaded.working.take(extraction)
+        self._append(rows, extraction, due, idle)
+        clocks[idle.partition].last_tick = idle.at
+        ticks.append(TickGiven(idle.partition, idle.at, idle.origin.offset, by_clock=True))
+
+    def _append(
+        self,
+        rows: pipeline.Rows,
+        extraction: Extraction,
+        due: Sequence[str],
+        idle: IdleTick,
+    ) -> None:
+        sources = [pipeline.tick_arrival(self.stream, key, idle.at, idle.origin) for key in due]
+        rows.about.extend(sources[source] for source in extraction.source_B.tolist())
+        rows.x_BF = pipeline.stacked(rows.x_BF, extraction.x_BF)
+
+    def _reasons(self, decided: Decided, model: ServedModel) -> dict[int, list[Reason]]:
+        loud = decided.loud()
+        explained = pipeline.explain(self.stream, decided.x_BF[loud], model)
+        return dict(zip(loud, explained, strict=True))
+
+    def _alerts(
+        self,
+        raw: RawConnection,
+        decided: Decided,
+        reasons: Mapping[int, Sequence[Reason]],
+        now: datetime,
+    ) -> AlertChanges | None:
+        if not reasons:
+            return None
+        marks = {
+            alerting.fingerprint(self.stream, decided.about[row].entity_key, why[0].code)
+            for row, why in reasons.items()
+        }
+        existing = store.alerts_to_fold_into(marks)
+        ids = store.next_alert_ids(raw, len(reasons))
+        return alerting.open_or_fold(
+            self.vertical, self.stream, decided, reasons, existing, ids, now
+        )
+
+    def _save(self, raw: RawConnection, result: BatchResult) -> None:
+        loaded = result.loaded
+        try:
+            store.save(raw, self.stream, self.vertical.key, result)
+        except BaseException:
+            # Whatever went wrong, what was loaded may be behind: read it again next time.
+            self.cache.drop(loaded.working.primary)
+            raise
+        working = loaded.working
+        for key in working.changed_primary.keys() | working.changed_due:
+            self.cache.put(
+                key,
+                CachedState(
+                    loaded.primary_versions.get(key, 0) + 1,
+                    working.due_at.get(key),
+                    working.partitions.get(key),
+                    working.primary[key],
+                ),
+            )
+        self.cache.trim()
+        self.knowledge.update(working.learned)
+        for alert in result.alerts.opened:
+            ALERTS_OPENED.labels(self.vertical.key, alert.severity).inc()
+        joined = len(result.alerts.alert_of_row) - len(result.alerts.opened)
+        ALERTS_FOLDED.labels(self.vertical.key).inc(joined)

@@ -1,0 +1,434 @@
+"""The one transaction of a batch: offsets, keys, states, decisions, alerts, dead letters, events.
+
+Everything a batch does to the world is written here, together or not at all. Three fences make
+it exactly-once in effect; each is a conditional write that must hit as many rows as it names:
+
+* ``stream_offset``: still where this worker left it, or the partition has another owner;
+* ``record_key``: no record of the batch was decided in between;
+* ``entity_state``, ``secondary_state``, ``alert``: still the versions that were loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from lepton_apps.alerts.models import Alert
+from lepton_apps.alerts.summary import alert_summary
+from lepton_apps.common.db import RawConnection, transaction
+from lepton_apps.common.errors import UnavailableError
+from lepton_apps.realtime.feed import Event, commit_with_events
+from lepton_apps.streaming import alerting
+from lepton_apps.streaming.alerting import AlertChanges
+from lepton_apps.streaming.batch import Rejected
+from lepton_apps.streaming.loading import Loaded
+from lepton_apps.streaming.pipeline import Decided, PartitionClock, TickGiven
+from lepton_apps.verticals.contract import Stream
+
+MOVE = """
+UPDATE stream_offset AS o SET next_offset = m.next_offset, updated_at = %b,
+    high_water = greatest(m.high_water, m.next_offset),
+    watermark = m.watermark, last_tick = m.last_tick
+FROM unnest(%b::uuid[], %b::int[], %b::bigint[], %b::bigint[], %b::bigint[], %b::timestamptz[],
+    %b::timestamptz[])
+    AS m (topic_id, partition, expected, next_offset, high_water, watermark, last_tick)
+WHERE o.stream = %b AND o.topic_id = m.topic_id AND o.partition = m.partition
+    AND o.next_offset = m.expected
+"""
+# Sorted by key everywhere: two writers that meet wait for each other and never deadlock.
+KEYS = """
+INSERT INTO record_key (key, decided_at, entity_key)
+SELECT key, %b, entity_key FROM unnest(%b::uuid[], %b::text[]) AS k (key, entity_key)
+ON CONFLICT DO NOTHING
+"""
+PRIMARY = """
+INSERT INTO entity_state AS s (stream, entity_key, version, schema, partition, due_at, state)
+SELECT %b, entity_key, version, %b, partition, due_at, state
+FROM unnest(%b::text[], %b::bigint[], %b::int[], %b::timestamptz[], %b::bytea[])
+    AS u (entity_key, version, partition, due_at, state)
+ON CONFLICT (stream, entity_key) DO UPDATE
+SET version = excluded.version, schema = excluded.schema, partition = excluded.partition,
+    due_at = excluded.due_at, state = excluded.state
+WHERE s.version = excluded.version - 1
+"""
+SECONDARY = """
+INSERT INTO secondary_state AS s (stream, entity_key, shard, version, schema, state)
+SELECT %b, entity_key, shard, version, %b, state
+FROM unnest(%b::text[], %b::int[], %b::bigint[], %b::bytea[])
+    AS u (entity_key, shard, version, state)
+ON CONFLICT (stream, entity_key, shard) DO UPDATE
+SET version = excluded.version, schema = excluded.schema, state = excluded.state
+WHERE s.version = excluded.version - 1
+"""
+DECISIONS = """
+COPY decision (id, decided_at, stream, record_id, entity_key, occurred_at, topic_id, partition,
+    "offset", payload, features, model_version, score, outcome, alert_id)
+FROM STDIN WITH (FORMAT binary)
+"""
+DECISION_TYPES = [
+    "uuid",
+    "timestamptz",
+    "text",
+    "text",
+    "text",
+    "timestamptz",
+    "uuid",
+    "int4",
+    "int8",
+    "bytea",
+    "bytea",
+    "int4",
+    "float8",
+    "text",
+    "int8",
+]
+FOLD = """
+UPDATE alert SET record_count = %s, first_occurred_at = %s, last_occurred_at = %s, score = %s,
+    severity = %s, outcome = %s, updated_at = %s, version = %s
+WHERE id = %s AND version = %s AND status IN ('open', 'acknowledged')
+"""
+DEAD_LETTER = """
+INSERT INTO dead_letter (failed_at, stream, topic, topic_id, partition, "offset", key, payload,
+    headers, reason, detail, path)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+
+
+class StaleAssignmentError(UnavailableError):
+    """Another worker has moved the partition on; nothing of the batch was written."""
+
+    code = "assignment_stale"
+
+
+class ConflictError(UnavailableError):
+    """Another writer was faster on a state, a record or an alert; take the batch again."""
+
+    code = "write_conflicted"
+
+
+@dataclass(slots=True)
+class Move:
+    """How far a batch takes one partition."""
+
+    topic_id: UUID
+    partition: int
+    expected: int
+    next_offset: int
+    high_water: int
+    clock: PartitionClock
+
+
+@dataclass(slots=True)
+class BatchResult:
+    """All that one batch writes."""
+
+    now: datetime
+    loaded: Loaded
+    decided: Decided | None = None
+    alerts: AlertChanges = field(default_factory=lambda: AlertChanges([], {}, {}))
+    rejected: Sequence[Rejected] = ()
+    moves: Sequence[Move] = ()
+    ticks: Sequence[TickGiven] = ()
+
+
+def save(raw: RawConnection, stream: Stream, vertical: str, result: BatchResult) -> None:
+    """Write a batch. Raises, having written nothing, when a fence does not hold."""
+    with transaction(raw):
+        _fences(raw, stream, result)
+        if result.decided is not None and result.decided.about:
+            _copy_decisions(raw, stream, result)
+        _write_alerts(raw, result.alerts)
+        _write_rest(raw, stream, result)
+        events = _events(result.alerts)
+        if events:
+            commit_with_events(raw, {vertical: events})
+
+
+class Fences:
+    """Conditional writes that go out in one message, each held against what it should hit."""
+
+    def __init__(self, raw: RawConnection, stream: str) -> None:
+        self._raw = raw
+        self._stream = stream
+        self._sent: list[tuple[psycopg.Cursor[Any], int, type[UnavailableError], str]] = []
+
+    def send(
+        self,
+        sql: str,
+        parameters: Sequence[Any],
+        rows: int,
+        error: type[UnavailableError],
+        what: str,
+    ) -> None:
+        cursor = psycopg.Cursor(self._raw)
+        cursor.execute(sql, parameters, prepare=True, binary=True)
+        self._sent.append((cursor, rows, error, what))
+
+    def check(self) -> None:
+        """Raise for the first write that hit another number of rows than it names."""
+        for cursor, rows, error, what in self._sent:
+            if cursor.rowcount != rows:
+                raise error(f"{self._stream}: {what} ({cursor.rowcount} of {rows} rows).")
+
+
+def _fences(raw: RawConnection, stream: Stream, result: BatchResult) -> None:
+    fences = Fences(raw, stream.name)
+    with raw.pipeline():
+        _send_moves(fences, stream.name, result.now, result.moves)
+        about = result.decided.about if result.decided else []
+        if about:
+            keyed = sorted((arrival.key, arrival.entity_key) for arrival in about)
+            parameters = [result.now, [k for k, _ in keyed], [e for _, e in keyed]]
+            what = "a record was decided in between"
+            fences.send(KEYS, parameters, len(keyed), ConflictError, what)
+        _send_states(fences, stream, result.loaded)
+    fences.check()
+
+
+def move_offsets(raw: RawConnection, stream: str, now: datetime, moves: Sequence[Move]) -> None:
+    """Move the offsets of partitions that are still ours, inside the caller's transaction."""
+    fences = Fences(raw, stream)
+    _send_moves(fences, stream, now, moves)
+    fences.check()
+
+
+def save_states(raw: RawConnection, stream: Stream, loaded: Loaded) -> None:
+    """Write changed states, inside the caller's transaction."""
+    fences = Fences(raw, stream.name)
+    _send_states(fences, stream, loaded)
+    fences.check()
+
+
+def _send_moves(fences: Fences, stream: str, now: datetime, moves: Sequence[Move]) -> None:
+    if not moves:
+        return
+    ordered = sorted(moves, key=lambda move: move.partition)
+    parameters = [
+        now,
+        [move.topic_id for move in ordered],
+        [move.partition for move in ordered],
+        [move.expected for move in ordered],
+        [move.next_offset for move in ordered],
+        [move.high_water for move in ordered],
+        [move.clock.watermark for move in ordered],
+        [move.clock.last_tick for move in ordered],
+        stream,
+    ]
+    what = "a partition is no longer at the offset this worker left it at"
+    fences.send(MOVE, parameters, len(ordered), StaleAssignmentError, what)
+
+
+def _send_states(fences: Fences, stream: Stream, loaded: Loaded) -> None:
+    """Send the upserts of what the batch changed, in the order of keys."""
+    working = loaded.working
+    schema = stream.extractor.schema.hash
+    keys = sorted(working.changed_primary.keys() | working.changed_due)
+    if keys:
+        parameters = [
+            stream.name,
+            schema,
+            keys,
+            [loaded.primary_versions.get(key, 0) + 1 for key in keys],
+            [working.partitions.get(key) for key in keys],
+            [working.due_at.get(key) for key in keys],
+            [working.primary[key] for key in keys],
+        ]
+        what = "an entity changed in between"
+        fences.send(PRIMARY, parameters, len(keys), ConflictError, what)
+    shards = sorted(working.changed_secondary)
+    if shards:
+        parameters = [
+            stream.name,
+            schema,
+            [key for key, _ in shards],
+            [shard for _, shard in shards],
+            [loaded.secondary_versions.get(shard, 0) + 1 for shard in shards],
+            [working.changed_secondary[shard] for shard in shards],
+        ]
+        what = "a shard changed in between"
+        fences.send(SECONDARY, parameters, len(shards), ConflictError, what)
+
+
+def _copy_decisions(raw: RawConnection, stream: Stream, result: BatchResult) -> None:
+    decided = result.decided
+    assert decided is not None
+    features = decided.x_BF.astype("<f4", copy=False)
+    outcomes = stream.policy.outcomes
+    alert_of_row = result.alerts.alert_of_row
+    with psycopg.Cursor(raw).copy(DECISIONS) as copy:
+        copy.set_types(DECISION_TYPES)
+        for row, (about, score, outcome) in enumerate(
+            zip(
+                decided.about,
+                decided.s_B.tolist(),
+                decided.outcome_B.tolist(),
+                strict=True,
+            )
+        ):
+            origin = about.origin
+            copy.write_row(
+                (
+                    about.key,
+                    result.now,
+                    stream.name,
+                    about.record_id,
+                    about.entity_key,
+                    about.occurred_at,
+                    origin.topic_id if origin else None,
+                    origin.partition if origin else None,
+                    origin.offset if origin else None,
+                    about.payload,
+                    features[row].tobytes(),
+                    decided.model_version,
+                    score,
+                    outcomes[outcome],
+                    alert_of_row.get(row),
+                )
+            )
+
+
+def _write_alerts(raw: RawConnection, changes: AlertChanges) -> None:
+    cursor = psycopg.Cursor(raw)
+    if changes.opened:
+        columns = ", ".join(alerting.COLUMNS)
+        places = ", ".join(["%s"] * len(alerting.COLUMNS))
+        sql = f"INSERT INTO alert ({columns}) VALUES ({places})"  # noqa: S608 - columns of ours
+        rows = [
+            [Jsonb(v) if isinstance(v, list) else v for v in alerting.values(alert).values()]
+            for alert in changes.opened
+        ]
+        cursor.executemany(sql, rows)
+    for alert, version in (changes.folded[id_] for id_ in sorted(changes.folded)):
+        cursor.execute(
+            FOLD,
+            [
+                alert.record_count,
+                alert.first_occurred_at,
+                alert.last_occurred_at,
+                alert.score,
+                alert.severity,
+                alert.outcome,
+                alert.updated_at,
+                alert.version,
+                alert.id,
+                version,
+            ],
+        )
+        if cursor.rowcount != 1:
+            raise ConflictError(f"Alert {alert.id} changed in between.", alert_id=alert.id)
+
+
+def _write_rest(raw: RawConnection, stream: Stream, result: BatchResult) -> None:
+    """Dead letters, knowledge and ticks: rare, so one by one."""
+    cursor = psycopg.Cursor(raw)
+    topic_ids = {move.partition: move.topic_id for move in result.moves}
+    for partition, topic_id in topic_ids.items():
+        mine = [item for item in result.rejected if item.raw.partition == partition]
+        add_dead_letters(raw, stream.name, stream.topic, topic_id, mine, result.now)
+    learned = result.loaded.working.learned
+    if learned:
+        cursor.executemany(
+            "INSERT INTO knowledge (stream, id, body, learned_at) VALUES (%s, %s, %s, %s)"
+            " ON CONFLICT DO NOTHING",
+            [(stream.name, id_, learned[id_], result.now) for id_ in sorted(learned)],
+        )
+    if result.ticks:
+        cursor.executemany(
+            "INSERT INTO tick (stream, topic_id, partition, at, before_offset, by_clock)"
+            " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            [
+                (
+                    stream.name,
+                    topic_ids[t.partition],
+                    t.partition,
+                    t.at,
+                    t.before_offset,
+                    t.by_clock,
+                )
+                for t in result.ticks
+            ],
+        )
+
+
+def add_dead_letters(
+    raw: RawConnection,
+    stream: str,
+    topic: str,
+    topic_id: UUID,
+    rejected: Sequence[Rejected],
+    now: datetime,
+) -> None:
+    """Set messages aside with their bytes as they came, inside the caller's transaction."""
+    if not rejected:
+        return
+    rows = [
+        (
+            now,
+            stream,
+            topic,
+            topic_id,
+            item.raw.partition,
+            item.raw.offset,
+            item.raw.key,
+            item.raw.value,
+            Jsonb([[_storable(name), (value or b"").hex()] for name, value in item.raw.headers]),
+            item.reason,
+            _storable(item.detail)[:2_000],
+            _storable(item.path)[:500],
+        )
+        for item in rejected
+    ]
+    psycopg.Cursor(raw).executemany(DEAD_LETTER, rows)
+
+
+def _storable(text: str) -> str:
+    """A text that PostgreSQL takes: it refuses NUL, and lone surrogates are no Unicode."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def _events(changes: AlertChanges) -> list[Event]:
+    events = [Event("alert.opened", alert_summary(alert, None)) for alert in changes.opened]
+    events += [
+        Event("alert.updated", alert_summary(alert, alert_assignee(alert)))
+        for alert, _ in (changes.folded[id_] for id_ in sorted(changes.folded))
+    ]
+    return events
+
+
+def alert_assignee(alert: Alert) -> str | None:
+    """The assignee's name as it was read with the alert."""
+    return None if alert.assigned_to is None else alert.assigned_to.get_username()
+
+
+def next_alert_ids(raw: RawConnection, count: int) -> list[int]:
+    """Alert ids of our own, so that decisions can name their alert in the same transaction."""
+    rows = psycopg.Cursor(raw).execute(
+        "SELECT nextval(pg_get_serial_sequence('alert', 'id')) FROM generate_series(1, %s)",
+        [count],
+    )
+    return [row[0] for row in rows]
+
+
+def alerts_to_fold_into(fingerprints: Iterable[UUID]) -> list[Alert]:
+    """The unresolved alerts of these fingerprints, with their assignees."""
+    return list(
+        Alert.objects.filter(
+            fingerprint__in=list(fingerprints), status__in=Alert.UNRESOLVED
+        ).select_related("assigned_to")
+    )
+
+
+def add_partition(raw: RawConnection, stream: str, row: Mapping[str, Any]) -> None:
+    """Start to remember a partition. A second worker that does the same changes nothing."""
+    psycopg.Cursor(raw).execute(
+        "INSERT INTO stream_offset (stream, topic_id, partition, next_offset, high_water,"
+        " updated_at) VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        [stream, row["topic_id"], row["partition"], row["next_offset"], row["high_water"],
+         row["updated_at"]],
+    )  # fmt: skip

@@ -1,0 +1,168 @@
+"""REST's way through the spine, beside the worker's, on one database."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection
+
+from lepton_apps.alerts.models import Alert, Label
+from lepton_apps.alerts.services import GivenLabel, record_labels
+from lepton_apps.common.db import raw_connection
+from lepton_apps.common.errors import RecordRefusedError
+from lepton_apps.streaming import services
+from lepton_apps.streaming.labels import LabelWorker, apply_labels
+from lepton_apps.streaming.models import Decision, EntityState, RecordKey, SecondaryState
+from tests.champions import PAYMENTS, payment
+from tests.streaming.sources import InMemorySource, log
+from tests.streaming.test_worker import STREAM, drain, make_worker
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("champion")]
+
+
+def body(*args: int, **changes: object) -> bytes:
+    return json.dumps(payment(*args, **changes)).encode()
+
+
+def test_a_what_if_answers_and_writes_nothing() -> None:
+    (answer,) = services.score(STREAM, [body(1, amount="9000.00")])
+
+    assert answer["outcome"] == "decline"
+    assert answer["reasons"][0]["reason"] == "amount"
+    for table in (Decision, RecordKey, EntityState, SecondaryState, Alert):
+        assert not table.objects.exists()
+
+
+def test_a_decision_is_kept_and_a_repeat_returns_the_first_one() -> None:
+    (first,) = services.decide(STREAM, [body(1, amount="9000.00")])
+    (again,) = services.decide(STREAM, [body(1, amount="1.00")])
+
+    assert not first["repeated"]
+    assert again == {**first, "repeated": True}
+    assert Decision.objects.count() == Alert.objects.count() == 1
+
+
+def test_the_same_record_by_kafka_after_rest_is_a_repeat() -> None:
+    services.decide(STREAM, [body(1)])
+    drain(make_worker(log([payment(1), payment(2)])))
+
+    assert list(Decision.objects.order_by("record_id").values_list("record_id", "topic_id")) == [
+        ("p1", None),
+        ("p2", Decision.objects.get(record_id="p2").topic_id),
+    ]
+    (answer,) = services.decide(STREAM, [body(2)])
+    assert answer["repeated"]
+
+
+def test_rest_and_worker_give_the_same_score_for_the_same_record_and_state() -> None:
+    drain(make_worker(log([payment(n) for n in range(30)])))
+    asked = {n: body(n, amount="77.10") for n in range(30, 40)}
+    (*scored,) = services.score(STREAM, [asked[30]])
+    drain(make_worker(log([payment(n) for n in range(30)] + [payment(30, amount="77.10")])))
+
+    assert Decision.objects.get(record_id="p30").score == scored[0]["score"]
+
+
+def test_a_list_is_decided_in_order_and_a_double_inside_it_is_a_repeat() -> None:
+    answers = services.decide(STREAM, [body(1), body(2), body(1)])
+
+    assert [(a["record_id"], a["repeated"]) for a in answers] == [
+        ("p1", False),
+        ("p2", False),
+        ("p1", True),
+    ]
+
+
+def test_a_refused_record_is_named_by_its_index_and_none_of_the_list_is_decided() -> None:
+    with pytest.raises(RecordRefusedError) as caught:
+        services.decide(STREAM, [body(1), body(2, currency="XXQ")])
+
+    assert caught.value.data["index"] == 1
+    assert caught.value.path == "$.currency"
+    assert not Decision.objects.exists()
+
+
+def test_eight_writers_on_one_customer_lose_nothing() -> None:
+    failures: list[BaseException] = []
+
+    def send(writer: int) -> None:
+        try:
+            for n in range(10):
+                services.decide(
+                    STREAM, [body(1, id=f"w{writer}-{n}", customer="hot", terminal="hot")]
+                )
+        except BaseException as exc:  # noqa: BLE001 - shown by the assertion below
+            failures.append(exc)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=send, args=(writer,)) for writer in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert not failures
+    assert Decision.objects.count() == 80
+    assert EntityState.objects.get(entity_key="hot").version == 80
+    assert SecondaryState.objects.get(entity_key="t:hot").version == 80
+
+
+def label(record_id: str, positive: bool = True) -> GivenLabel:
+    at = datetime(2026, 3, 2, tzinfo=UTC)
+    return GivenLabel(STREAM, record_id, positive, "chargeback", at)
+
+
+def test_a_label_waits_for_its_record_and_counts_once() -> None:
+    record_labels([label("p1"), label("p1")], source=Label.Source.REST, by=None)
+    assert apply_labels(raw_connection(), PAYMENTS) == 0
+
+    services.decide(STREAM, [body(1)])
+    assert apply_labels(raw_connection(), PAYMENTS) == 1
+    assert apply_labels(raw_connection(), PAYMENTS) == 0
+
+    assert Label.objects.get().applied_at is not None
+    risk = SecondaryState.objects.filter(entity_key__startswith="r:")
+    assert sorted(risk.values_list("entity_key", "version")) == [("r:c:c1", 1), ("r:t:t1", 1)]
+
+
+def test_a_reversed_label_takes_back_what_it_had_counted() -> None:
+    services.decide(STREAM, [body(1)])
+    record_labels([label("p1")], source=Label.Source.REST, by=None)
+    apply_labels(raw_connection(), PAYMENTS)
+    record_labels([label("p1", positive=False)], source=Label.Source.REST, by=None)
+    apply_labels(raw_connection(), PAYMENTS)
+
+    later = (datetime(2026, 3, 2, tzinfo=UTC) + timedelta(days=9)).isoformat()
+    services.decide(STREAM, [body(2, customer="c1", terminal="t1", occurred_at=later)])
+    names = list(PAYMENTS.extractor.schema.names)
+    import numpy as np
+
+    features = np.frombuffer(bytes(Decision.objects.get(record_id="p2").features), "<f4")
+    assert features[names.index("terminal_fraud_30d")] == 0
+    assert features[names.index("customer_fraud_30d")] == 0
+
+
+def test_labels_by_topic_move_their_offsets_and_reach_the_features() -> None:
+    services.decide(STREAM, [body(1)])
+    chargeback = {
+        "record_id": "p1",
+        "verdict": "fraud",
+        "kind": "chargeback",
+        "labelled_at": "2026-03-02T00:00:00+00:00",
+    }
+    raws = log([chargeback, b"nonsense", {**chargeback, "record_id": ""}])
+    worker = LabelWorker("fintech.labels", lambda: InMemorySource(raws))
+    drain(worker)  # type: ignore[arg-type]
+
+    assert Label.objects.get().applied_at is not None
+    later = (datetime(2026, 3, 2, tzinfo=UTC) + timedelta(days=9)).isoformat()
+    services.decide(STREAM, [body(2, customer="c1", terminal="t1", occurred_at=later)])
+    import numpy as np
+
+    names = list(PAYMENTS.extractor.schema.names)
+    features = np.frombuffer(bytes(Decision.objects.get(record_id="p2").features), "<f4")
+    assert features[names.index("customer_fraud_30d")] > 0
