@@ -9,6 +9,7 @@ from fintech import fixtures
 from fintech.extractor import TransactionExtractor
 from fintech.features import REASON_TEXTS
 from fintech.policy import PaymentPolicy
+from fintech.recipes import RECIPES
 from fintech.records import Transaction, TransactionLabel
 from fintech.simulator import simulate
 from lepton_apps.verticals.contract import AlertText, LabelStream, Stream, Vertical
@@ -69,6 +70,7 @@ VERTICAL: Final = Vertical(
     label_streams=(LABELS,),
     reason_texts=REASON_TEXTS,
     render_alert=render_alert,
+    recipes=RECIPES,
     simulate=simulate,
     fixtures={TRANSACTIONS.name: fixtures.TRANSACTIONS, LABELS.name: fixtures.LABELS},
 )

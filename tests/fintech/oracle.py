@@ -78,9 +78,7 @@ class Oracle:
         x: dict[str, float] = {}
         theirs = self.by_terminal[record.terminal]
         for width in (1, 7, 30):
-            count = len(
-                within(theirs, DAY, until - width, until, remembered=31 + self.delay_days)
-            )
+            count = len(within(theirs, DAY, until - width, until, remembered=31 + self.delay_days))
             found = self.known(f"t:{record.terminal}", until - width, until)
             x[f"terminal_fraud_{width}d"] = share(found, count)
             found = self.known(f"c:{record.customer}", until - width, until)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal
 from functools import lru_cache
+from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -64,11 +66,7 @@ def test_cutting_records_into_other_batches_changes_nothing(seed: int, cuts: lis
     edges = [0, *sorted(cuts), len(steps)]
 
     rows = whole.take(steps)
-    cut_rows = [
-        row
-        for first, last in zip(edges, edges[1:], strict=False)
-        for row in cut.take(steps[first:last])
-    ]
+    cut_rows = [row for first, last in pairwise(edges) for row in cut.take(steps[first:last])]
 
     assert cut_rows == rows
     assert cut.primary == whole.primary
@@ -107,7 +105,7 @@ def test_only_the_shard_of_the_writer_is_changed() -> None:
 
 def test_one_instant_on_two_clocks_is_one_time() -> None:
     utc = payment()
-    tokyo = payment(occurred_at=START.astimezone(tz=__import__("zoneinfo").ZoneInfo("Asia/Tokyo")))
+    tokyo = payment(occurred_at=START.astimezone(ZoneInfo("Asia/Tokyo")))
 
     first = extractor().extract([utc], [0], States({}, {}, {}))
     second = extractor().extract([tokyo], [0], States({}, {}, {}))
