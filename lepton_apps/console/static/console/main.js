@@ -1,0 +1,16 @@
+// The entry of every page for people who are signed in.
+import { startAlertPage } from "./alert-page.js";
+import { startAlertList } from "./alert-list.js";
+import { startKeys } from "./keys.js";
+import { startFailures } from "./failures.js";
+import { startThemeButton } from "./theme-button.js";
+import { startTimes } from "./times.js";
+
+startThemeButton();
+startTimes();
+startFailures();
+startKeys();
+
+const page = document.body.dataset.page;
+if (page === "alerts") startAlertList();
+if (page === "alert") startAlertPage();

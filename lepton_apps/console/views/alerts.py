@@ -1,0 +1,268 @@
+"""The alert list, the alert page, and what an operator can do there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_POST
+
+from lepton_apps.alerts import selectors, services
+from lepton_apps.alerts.errors import CursorRefusedError, FilterRefusedError
+from lepton_apps.alerts.filters import ME, SEVERITIES, AlertFilters, alert_filters
+from lepton_apps.alerts.models import Alert
+from lepton_apps.alerts.paging import cursor_before
+from lepton_apps.alerts.summary import loaded_summary
+from lepton_apps.common.errors import LeptonError, NotFoundError, PermissionRefusedError
+from lepton_apps.console import reading
+from lepton_apps.console.views.base import is_htmx, operable, page, readable, user_of
+from lepton_apps.verticals import registry
+
+PAGE_ROWS: Final = 50
+RECENT_DECISIONS: Final = 10
+UNRESOLVED: Final = "unresolved"
+ALL: Final = "all"
+TABS: Final = (UNRESOLVED, *Alert.Status.values, ALL)
+NO_STATUS: Final = {UNRESOLVED: ",".join(Alert.UNRESOLVED), ALL: ""}
+# What JavaScript fills in for an alert that arrives while the page is open.
+BLANK_ROW: Final = {"id": 0, "version": 0, "status": "open", "severity": "low", "record_count": 1}
+
+
+@require_GET
+@page
+def alert_list(request: HttpRequest) -> HttpResponse:
+    """GET /?status=&vertical=&stream=&severity=&q=&mine=&before="""
+    seen = readable(request)
+    form = _form(request)
+    if form["vertical"] and form["vertical"] not in seen:
+        raise NotFoundError(f"There is no area {form['vertical']!r}.")
+    try:
+        filters = _filters(form, request)
+        found = selectors.alerts(seen, filters, _cursor(form["before"]), PAGE_ROWS)
+    except (FilterRefusedError, CursorRefusedError) as error:
+        return render(
+            request, "400.html", {"exception": error.detail}, status=HTTPStatus.BAD_REQUEST
+        )
+    filtered = any(form[name] for name in ("vertical", "stream", "severity", "q", "mine"))
+    filtered = filtered or form["status"] != UNRESOLVED
+    acting = operable(request)
+    context: dict[str, Any] = {
+        "rows": [{**loaded_summary(a), "may_act": a.vertical in acting} for a in found.alerts],
+        "blank": {**BLANK_ROW, "may_act": bool(acting)},
+        "form": form,
+        "tabs": _tabs(form, selectors.status_counts(seen, form["vertical"] or None)),
+        "verticals": [v for v in registry.verticals() if v.key in seen],
+        "no_verticals": not seen,
+        "streams": [s.name for v in registry.verticals() if v.key in seen for s in v.streams],
+        "severities": SEVERITIES,
+        "feeds": _feeds(found.feed_cursors),
+        "live_filters": json.dumps(asdict(filters), default=str),
+        "heartbeat_s": settings.FEED_HEARTBEAT_S,
+        "first_page": not form["before"],
+        "filtered": filtered,
+        "all_href": reverse("console:alerts"),
+        "newest_href": _href(form, before=""),
+        "more": found.next is not None,
+        "older_href": _href(form, before=str(found.alerts[-1].id)) if found.next else "",
+        "operable": json.dumps(sorted(acting)),
+        "hint": "" if found.alerts else reading.what_is_missing(seen),
+    }
+    return render(request, "console/alerts.html", context)
+
+
+def _form(request: HttpRequest) -> dict[str, str]:
+    """The filters as the page's form names them."""
+    given = request.GET
+    form = {
+        name: given.get(name, "").strip()
+        for name in ("vertical", "stream", "severity", "q", "mine", "before", "status")
+    }
+    form["status"] = form["status"] or UNRESOLVED
+    return form
+
+
+def _cursor(before: str) -> str | None:
+    """The console pages by a plain alert id, so that feed.js can say where its last row is."""
+    if not before:
+        return None
+    if not (before.isascii() and before.isdigit() and int(before[:19]) > 0 and len(before) < 20):
+        raise FilterRefusedError(f"{before[:80]!r} is no alert's number.")
+    return cursor_before(int(before))
+
+
+def _filters(form: dict[str, str], request: HttpRequest) -> AlertFilters:
+    status = form["status"]
+    params = {
+        "vertical": form["vertical"],
+        "stream": form["stream"],
+        "severity": form["severity"],
+        "q": form["q"],
+        "status": NO_STATUS.get(status, status),
+        "assigned_to": ME if form["mine"] else "",
+    }
+    return alert_filters(params, user_of(request).get_username())
+
+
+def _href(form: dict[str, str], **changes: str) -> str:
+    query = {name: value for name, value in {**form, **changes}.items() if value}
+    if query.get("status") == UNRESOLVED:
+        del query["status"]
+    return f"{reverse('console:alerts')}?{urlencode(query)}" if query else reverse("console:alerts")
+
+
+def _tabs(form: dict[str, str], counts: dict[str, int]) -> list[dict[str, Any]]:
+    totals = {
+        **counts,
+        UNRESOLVED: sum(counts[status] for status in Alert.UNRESOLVED),
+        ALL: sum(counts.values()),
+    }
+    return [
+        {
+            "name": status,
+            "label": status.capitalize(),
+            "href": _href(form, status=status, before=""),
+            "current": status == form["status"],
+            "count": totals[status],
+        }
+        for status in TABS
+    ]
+
+
+def _feeds(cursors: dict[str, str]) -> str:
+    return json.dumps([{"vertical": v, "cursor": cursor} for v, cursor in cursors.items()])
+
+
+@require_GET
+@page
+def alert_page(request: HttpRequest, alert_id: int) -> HttpResponse:
+    """GET /alerts/{id}/"""
+    with selectors.one_snapshot():
+        alert = selectors.alert(readable(request), alert_id)
+        cursors = selectors.feed_cursors([alert.vertical])
+    decision = reading.opening_decision(alert)
+    context = _state(request, alert) | {
+        "alert": alert,
+        "facts": alert.facts,
+        "reasons": reading.reasons(alert),
+        "decisions": reading.recent_decisions(alert, RECENT_DECISIONS),
+        "payload": None if decision is None else reading.pretty(decision.payload),
+        "feeds": _feeds(cursors),
+        "heartbeat_s": settings.FEED_HEARTBEAT_S,
+        "back_href": reverse("console:alerts"),
+    }
+    return render(request, "console/alert.html", context)
+
+
+@require_GET
+@page
+def alert_state(request: HttpRequest, alert_id: int) -> HttpResponse:
+    """GET /alerts/{id}/state/: the fragment that changes when somebody acts."""
+    return _answer_state(request, selectors.alert(readable(request), alert_id))
+
+
+def _state(request: HttpRequest, alert: Alert, error: str = "") -> dict[str, Any]:
+    return {
+        "row": loaded_summary(alert),
+        "verdict": reading.verdict(alert),
+        "resolved": alert.resolved_at is not None,
+        "resolved_line": reading.resolved_line(alert),
+        "may_act": alert.vertical in operable(request),
+        "history": reading.history(alert),
+        "error": error,
+    }
+
+
+def _answer_state(
+    request: HttpRequest, alert: Alert, error: str = "", status: int = 200
+) -> HttpResponse:
+    context = _state(request, alert, error) | {"swapped": True}
+    return render(request, "console/parts/alert_state.html", context, status=status)
+
+
+@require_POST
+@page
+def acknowledge(request: HttpRequest, alert_id: int) -> HttpResponse:
+    """POST /alerts/{id}/acknowledge/"""
+    return _act(request, alert_id, lambda: services.acknowledge(alert_id, user_of(request)))
+
+
+@require_POST
+@page
+def assign(request: HttpRequest, alert_id: int) -> HttpResponse:
+    """POST /alerts/{id}/assign/ to=me|nobody"""
+    user = user_of(request)
+    assignee = user if request.POST.get("to") == ME else None
+    return _act(request, alert_id, lambda: services.assign(alert_id, assignee, user))
+
+
+@require_POST
+@page
+def resolve(request: HttpRequest, alert_id: int) -> HttpResponse:
+    """POST /alerts/{id}/resolve/ positive=1|0 note="""
+    note = request.POST.get("note", "").replace("\0", "").strip()[:2000]
+    positive = request.POST.get("positive")
+    if positive not in {"0", "1"}:
+        return _refuse(request, alert_id, "Say whether it is real: Confirm or Dismiss.", 400)
+    return _act(
+        request,
+        alert_id,
+        lambda: services.resolve(alert_id, positive == "1", user_of(request), note),
+    )
+
+
+@require_POST
+@page
+def label(request: HttpRequest, alert_id: int) -> HttpResponse:
+    """POST /alerts/{id}/label/ positive=1|0"""
+    positive = request.POST.get("positive")
+    if positive not in {"0", "1"}:
+        return _refuse(request, alert_id, "Say whether it was real or not.", 400)
+    return _act(
+        request, alert_id, lambda: services.label(alert_id, positive == "1", user_of(request))
+    )
+
+
+def _act(request: HttpRequest, alert_id: int, act: Callable[[], Alert]) -> HttpResponse:
+    """Do it and show how the alert stands now; a refusal is shown in the same place."""
+    try:
+        alert = act()
+    except (NotFoundError, PermissionRefusedError):
+        raise
+    except LeptonError as error:
+        return _refuse(request, alert_id, error.detail, error.status)
+    if not is_htmx(request):
+        return redirect("console:alert", alert_id)
+    if _wants_row(request, alert_id):
+        return _answer_row(request, alert)
+    return _answer_state(request, alert)
+
+
+def _refuse(request: HttpRequest, alert_id: int, detail: str, status: int) -> HttpResponse:
+    alert = selectors.alert(readable(request), alert_id)
+    if not is_htmx(request):
+        messages.error(request, detail)
+        return redirect("console:alert", alert_id)
+    if _wants_row(request, alert_id):
+        return _answer_row(request, alert, detail, status)
+    return _answer_state(request, alert, detail, status)
+
+
+def _wants_row(request: HttpRequest, alert_id: int) -> bool:
+    return request.headers.get("HX-Target") == f"alert-{alert_id}"
+
+
+def _answer_row(
+    request: HttpRequest, alert: Alert, error: str = "", status: int = 200
+) -> HttpResponse:
+    row = {**loaded_summary(alert), "may_act": alert.vertical in operable(request)}
+    context = {"row": row, "error": error}
+    return render(request, "console/parts/alert_row.html", context, status=status)
