@@ -52,4 +52,5 @@ def moment(at: datetime) -> str:
 
 def loaded_summary(alert: Alert) -> dict[str, Any]:
     """``alert_summary`` of an alert whose assignee is loaded, as the selectors load it."""
-    return alert_summary(alert, alert.assigned_to and alert.assigned_to.get_username())
+    assignee = alert.assigned_to
+    return alert_summary(alert, None if assignee is None else assignee.get_username())

@@ -98,7 +98,7 @@ def _sentence(detail: Any) -> str:
 
 def _validation_body(exc: exceptions.ValidationError) -> dict[str, Any]:
     errors = [
-        {"path": path or "$", "code": str(detail.code), "detail": str(detail)}
+        {"path": path or "$", "code": str(detail.code), "detail": _sentence(detail)}
         for path, detail in _leaves(exc.detail, "")
     ]
     first = f" {errors[0]['path']}: {errors[0]['detail']}" if errors else ""
@@ -129,4 +129,6 @@ def _leaves(detail: Any, path: str) -> list[tuple[str, exceptions.ErrorDetail]]:
 
 
 def _joined(path: str, name: object) -> str:
+    if isinstance(name, int):  # the place of an item in a list
+        return f"{path}[{name}]"
     return f"{path}.{name}" if path else str(name)

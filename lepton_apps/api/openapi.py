@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
-
-Endpoint = tuple[str, str, str, Callable[..., Any]]
 
 
 class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -27,6 +26,13 @@ class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
         return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
 
 
-def one_spelling(endpoints: list[Endpoint], **kwargs: Any) -> list[Endpoint]:
-    """Every path answers with and without a slash at its end; the schema shows it without."""
-    return [endpoint for endpoint in endpoints if not endpoint[0].endswith("/")]
+class OneSpelling(EndpointEnumerator):
+    """Every path answers with and without a slash at its end; the document shows it without."""
+
+    def should_include_endpoint(self, path: str, callback: Callable[..., Any]) -> bool:
+        wanted: bool = super().should_include_endpoint(path, callback)
+        return wanted and not path.endswith("/")
+
+
+class Generator(SchemaGenerator):
+    endpoint_inspector_cls = OneSpelling

@@ -169,7 +169,7 @@ class LabelSerializer(serializers.Serializer[Any]):
     record_id = serializers.CharField()
     verdict = serializers.CharField()
     kind = serializers.CharField()
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]  # of Field, not of ours
     labelled_at = serializers.DateTimeField()
     received_at = serializers.DateTimeField()
     by = serializers.CharField(allow_null=True)

@@ -18,17 +18,9 @@ from lepton_apps.verticals import registry
 
 View = Callable[..., HttpResponseBase]
 
-schema = SpectacularJSONAPIView.as_view(
-    custom_settings={
-        "PREPROCESSING_HOOKS": [openapi.one_spelling],
-        "SCHEMA_PATH_PREFIX": "/api/v1",
-        "COMPONENT_SPLIT_REQUEST": True,
-    }
-)
-
 VIEWS: dict[str, View] = {
     "me": me.MeView.as_view(),
-    "schema": schema,
+    "schema": SpectacularJSONAPIView.as_view(generator_class=openapi.Generator),
     "streams": streams.StreamsView.as_view(),
     "streams/<str:name>": streams.StreamView.as_view(),
     "streams/<str:name>/score": decisions.ScoreView.as_view(),

@@ -48,6 +48,7 @@ class AlertsView(LeptonView):
     """GET /api/v1/alerts: newest first, and the feed's place at the same moment."""
 
     @extend_schema(
+        operation_id="alerts_list",
         parameters=[OpenApiParameter(name, description=text) for name, text in FILTERS.items()],
         responses=AlertPageSerializer,
     )

@@ -67,8 +67,10 @@ def require_stream(request: Request, name: str, role: Role, *, scored: bool = Fa
 def vertical_of_stream(name: str, *, scored: bool = False) -> str | None:
     """The key of the vertical that a stream belongs to; ``scored``: label streams do not count."""
     for vertical in registry.verticals():
-        streams = vertical.streams if scored else (*vertical.streams, *vertical.label_streams)
-        if any(stream.name == name for stream in streams):
+        names = [stream.name for stream in vertical.streams]
+        if not scored:
+            names += [stream.name for stream in vertical.label_streams]
+        if name in names:
             return vertical.key
     return None
 

@@ -41,6 +41,7 @@ class DeadLettersView(LeptonView):
     """GET /api/v1/dead-letters, newest first."""
 
     @extend_schema(
+        operation_id="dead_letters_list",
         parameters=[OpenApiParameter(name, description=text) for name, text in FILTERS.items()],
         responses=DeadLetterPageSerializer,
     )

@@ -40,6 +40,7 @@ class LabelsView(LeptonView):
     """
 
     @extend_schema(
+        operation_id="labels_list",
         parameters=[OpenApiParameter(name, description=text) for name, text in FILTERS.items()],
         responses=LabelPageSerializer,
     )
@@ -65,7 +66,7 @@ class LabelsView(LeptonView):
             raise TooManyRecordsError(
                 f"{len(request.data)} labels in one request; send at most {limit}.", limit=limit
             )
-        options = {"many": True, "allow_empty": False} if many else {}
+        options: dict[str, Any] = {"many": True, "allow_empty": False} if many else {}
         serializer = GivenLabelSerializer(data=request.data, **options)
         serializer.is_valid(raise_exception=True)
         items = serializer.validated_data if many else [serializer.validated_data]

@@ -19,7 +19,7 @@ from lepton_apps.streaming import selectors, services
 class StreamsView(LeptonView):
     """GET /api/v1/streams: every stream of the verticals that the asker may see."""
 
-    @extend_schema(responses=StreamListSerializer)
+    @extend_schema(operation_id="streams_list", responses=StreamListSerializer)
     def get(self, request: Request) -> Response:
         return Response(
             {"results": selectors.stream_overviews(access.verticals_of(user_of(request)))}
