@@ -24,6 +24,7 @@ from lepton_apps.realtime.feed import Event, announcing
 from lepton_apps.web import listening_socket, web_server
 
 PATIENCE_S = 10.0
+OWN = Origin("own")  # the origin of the server's own pages
 
 
 @contextmanager
@@ -98,10 +99,11 @@ class Socket:
     def rest(self) -> tuple[list[dict[str, Any]], int]:
         """All frames until the server closes, and its code; 1006 when it said none."""
         frames: list[dict[str, Any]] = []
-        with pytest.raises(ConnectionClosed) as caught:
+        try:
             while True:
                 frames.append(self.next())
-        return frames, caught.value.rcvd.code if caught.value.rcvd else 1006
+        except ConnectionClosed as exc:
+            return frames, exc.rcvd.code if exc.rcvd else 1006
 
     def close(self) -> None:
         self.raw.close()
@@ -129,7 +131,7 @@ class Web:
         token: str | None = None,
         vertical: str = "fintech",
         cursor: str = "",
-        origin: Origin | None = Origin("own"),
+        origin: Origin | None = OWN,
         path: str | None = None,
         sock: socket.socket | None = None,
     ) -> Socket:
@@ -140,7 +142,7 @@ class Web:
         opening = connect(
             f"ws://127.0.0.1:{self.port}{path}" if path else self.socket_url(vertical, cursor),
             additional_headers=headers,
-            origin=Origin(self.origin) if origin == "own" else origin,
+            origin=Origin(self.origin) if origin == OWN else origin,
             compression=None,
             close_timeout=0.2,
             sock=sock,

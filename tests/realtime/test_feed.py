@@ -20,6 +20,11 @@ from tests.realtime.conftest import Socket, Web, database_url, publish, session_
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture
+def quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener_module, "CHECK_S", 0.1)
+
+
 def numbers(frames: list[dict[str, Any]]) -> list[int]:
     return [frame["number"] for frame in frames]
 
@@ -135,9 +140,8 @@ def test_a_cursor_that_is_none_is_refused(web: Web, operator: User, cursor: str)
 
 
 def test_a_restored_database_makes_open_sockets_load_a_snapshot(
-    web: Web, operator: User, monkeypatch: pytest.MonkeyPatch
+    quick_checks: None, web: Web, operator: User
 ) -> None:
-    monkeypatch.setattr(listener_module, "CHECK_S", 0.1)
     publish("a", "b")
     feed = web.open(session_of(operator))
     feed.next()
@@ -171,9 +175,8 @@ def end_listeners() -> None:
 
 
 def test_an_event_without_a_notify_arrives_all_the_same(
-    web: Web, operator: User, monkeypatch: pytest.MonkeyPatch
+    quick_checks: None, web: Web, operator: User
 ) -> None:
-    monkeypatch.setattr(listener_module, "CHECK_S", 0.1)
     publish("a")
     feed = web.open(session_of(operator))
     feed.next()
