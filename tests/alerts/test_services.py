@@ -104,11 +104,12 @@ def test_a_refused_act_leaves_no_trace(operator: User) -> None:
     alert = make_alert()
     services.resolve(alert.id, True, operator)
 
-    for act in (
+    acts: tuple[Callable[[], Alert], ...] = (
         lambda: services.acknowledge(alert.id, operator),
         lambda: services.assign(alert.id, None, operator),
         lambda: services.resolve(alert.id, False, operator),
-    ):
+    )
+    for act in acts:
         with pytest.raises(AlertAlreadyResolvedError, match="was already confirmed at"):
             act()
 
