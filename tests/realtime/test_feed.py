@@ -13,9 +13,12 @@ from django.db import connection, connections
 from websockets.asyncio.client import connect as connect_async
 from websockets.typing import Origin
 
+from lepton_apps import web as web_module
+from lepton_apps.common.metrics import FEED_SOCKETS
+from lepton_apps.realtime import consumers
 from lepton_apps.realtime import listener as listener_module
 from lepton_apps.realtime.models import FeedCounter, FeedEvent
-from tests.realtime.conftest import Socket, Web, database_url, publish, session_of
+from tests.realtime.conftest import Socket, Web, database_url, publish, session_of, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -190,16 +193,38 @@ def test_an_event_without_a_notify_arrives_all_the_same(
     assert numbers(feed.events(1)) == [2]
 
 
-def test_a_slow_socket_is_closed_with_its_code_and_resumes_where_it_was(
-    settings: Any, operator: User, request: pytest.FixtureRequest
-) -> None:
+@pytest.fixture
+def short_queues(settings: Any) -> None:
     settings.CHANNEL_LAYERS = {
         "default": {
             "BACKEND": "lepton_apps.realtime.layer.FeedLayer",
             "CONFIG": {"capacity": 8},
         }
     }
-    web: Web = request.getfixturevalue("web")
+
+
+def test_a_socket_that_takes_nothing_any_more_is_dropped(
+    short_queues: None, web: Web, operator: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "CLOSE_WAIT_S", 0.1)
+    monkeypatch.setattr(web_module, "FLUSH_S", 0.1)
+    publish("first")
+    asleep = web.open(session_of(operator))
+    assert asleep.next()["number"] == 1
+    for _ in range(150):
+        publish("x" * 200_000)
+    wait_until(
+        lambda: not FEED_SOCKETS.labels(vertical="fintech")._value.get(), "the socket was let go"
+    )
+
+    frames, code = asleep.rest()
+    assert code == 1006  # the close frame could not be sent
+    assert numbers(frames) == list(range(2, len(frames) + 2))
+
+
+def test_a_slow_socket_is_closed_with_its_code_and_resumes_where_it_was(
+    short_queues: None, web: Web, operator: User
+) -> None:
     session = session_of(operator)
     publish("first")
     slow, quick = web.open(session), web.open(session)
