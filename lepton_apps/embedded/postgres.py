@@ -8,8 +8,8 @@ import secrets
 import shutil
 import signal
 import subprocess
+import tempfile
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Final, LiteralString
 
@@ -136,7 +136,7 @@ class EmbeddedPostgres:
     @property
     def data(self) -> Path:
         """The folder of the database files, resolved."""
-        return self._home().resolve() / "data"
+        return (self._folder / "postgres").resolve() / "data"
 
     def url(self, database: str = OWNER, user: str = OWNER) -> str:
         """Where to connect, password included. ``user`` is ``lepton`` or ``postgres``."""
@@ -148,7 +148,7 @@ class EmbeddedPostgres:
         Raises EmbeddedServerError with what PostgreSQL said.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        home = self._home()
+        home = self._make_home()
         self._passwords = {name: self._password(name) for name in (ADMIN, OWNER)}
         binaries = postgres_binaries(self._user, home)
         if not self.data.exists():
@@ -199,7 +199,7 @@ class EmbeddedPostgres:
         if self._process is not None and self.is_alive():
             self._process.send_signal(signal.SIGQUIT)
 
-    def _home(self) -> Path:
+    def _make_home(self) -> Path:
         """The folder of the server's files, owned by its user.
 
         As root it must be reachable for user 65534. Where ``folder`` lies in a closed home, it
@@ -207,16 +207,16 @@ class EmbeddedPostgres:
         """
         home = self._folder / "postgres"
         if home.exists():
-            return home
-        if self._user is not None and not is_traversable_by_all(self._folder):
-            digest = sha256(str(self._folder.resolve()).encode()).hexdigest()[:12]
-            elsewhere = SHARED_FOLDER / digest
-            elsewhere.mkdir(parents=True, exist_ok=True)
-            for folder in (SHARED_FOLDER, elsewhere):
-                folder.chmod(0o755)
+            owner = home.stat().st_uid
+            if self._user is not None and owner != 0:
+                self._user = owner  # an ordinary user may have begun it
+        elif self._user is not None and not is_traversable_by_all(self._folder):
+            SHARED_FOLDER.mkdir(mode=0o755, parents=True, exist_ok=True)
+            elsewhere = Path(tempfile.mkdtemp(prefix="data-", dir=SHARED_FOLDER))
+            elsewhere.chmod(0o755)
             home.unlink(missing_ok=True)  # a link whose target is gone
             home.symlink_to(elsewhere / "postgres")
-            home = elsewhere / "postgres"
+        home = home.resolve()
         home.mkdir(mode=0o700, exist_ok=True)
         if self._user is not None:
             os.chown(home, self._user, self._user)

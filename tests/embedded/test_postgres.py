@@ -279,3 +279,17 @@ def test_root_may_keep_its_data_folder_and_packages_in_a_closed_home(
         pid = server.pid
         assert pid is not None
         assert psutil.Process(pid).exe().startswith(str(folder / "var"))
+
+
+@as_root
+def test_root_goes_on_with_what_an_ordinary_user_began(folder: Path) -> None:
+    with started(server_in(folder)) as server:
+        server.stop()
+    home = folder / "postgres"
+    for path in (home, *home.rglob("*")):
+        os.chown(path, ORDINARY_USER, ORDINARY_USER)
+
+    with started(server_in(folder)) as server:
+        pid = server.pid
+        assert pid is not None
+        assert psutil.Process(pid).uids().real == ORDINARY_USER
