@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.http import HttpRequest, JsonResponse
 from django.test import override_settings
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.test import APIClient
@@ -27,7 +27,7 @@ class Rest(APIView):
         return Response({"user": str(request.user)})
 
 
-brought = [
+brought: list[URLPattern | URLResolver] = [
     path("plain/<int:number>", plain),
     path("deep/", include([path("rest", Rest.as_view())])),
 ]
