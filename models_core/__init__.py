@@ -1,0 +1,65 @@
+"""A small deep-learning framework: fit, evaluate and ship a model. Knows no Django and no Kafka.
+
+Names below are loaded when first used, so importing the package costs nothing, and torch is
+imported by fitting alone.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from models_core.artifact import Artifact as Artifact
+    from models_core.artifact import ArtifactError as ArtifactError
+    from models_core.artifact import unpack as unpack
+    from models_core.baselines import fit_boosted_trees as fit_boosted_trees
+    from models_core.calibration import Calibration as Calibration
+    from models_core.calibration import fit_calibration as fit_calibration
+    from models_core.engines import OnnxEngine as OnnxEngine
+    from models_core.engines import Scorer as Scorer
+    from models_core.evaluation import evaluate as evaluate
+    from models_core.evaluation import threshold_for_budget as threshold_for_budget
+    from models_core.model import Model as Model
+    from models_core.packing import load as load
+    from models_core.packing import pack as pack
+    from models_core.spec import Spec as Spec
+    from models_core.spec import SpecError as SpecError
+    from models_core.table import Table as Table
+    from models_core.training import FitRecipe as FitRecipe
+    from models_core.training import fit as fit
+
+_HOME = {
+    "Artifact": "artifact",
+    "ArtifactError": "artifact",
+    "Calibration": "calibration",
+    "FitRecipe": "training",
+    "Model": "model",
+    "OnnxEngine": "engines",
+    "Scorer": "engines",
+    "Spec": "spec",
+    "SpecError": "spec",
+    "Table": "table",
+    "evaluate": "evaluation",
+    "fit": "training",
+    "fit_boosted_trees": "baselines",
+    "fit_calibration": "calibration",
+    "load": "packing",
+    "pack": "packing",
+    "threshold_for_budget": "evaluation",
+    "unpack": "artifact",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -1,0 +1,49 @@
+"""A plain multi-layer perceptron on standardised features: the deep model to start from.
+
+Shape suffixes: B = batch, N = training rows, F = features, D = width.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from models_core.architectures.binary import BinaryModule, FeatureScale
+from models_core.architectures.registry import architecture
+
+
+@architecture("mlp")
+class Mlp(BinaryModule):
+    """``depth`` hidden layers of ``width`` ReLU units with dropout.
+
+    **Shape**
+
+    - Input: ``(B, F)`` float32, raw. Output: ``(B,)`` float32 logits.
+
+    **Example**
+
+    >>> import torch
+    >>> Mlp(3).eval()(torch.zeros(2, 3)).shape
+    torch.Size([2])
+    """
+
+    def __init__(
+        self, num_features: int, *, width: int = 256, depth: int = 2, dropout: float = 0.1
+    ) -> None:
+        super().__init__(num_features)
+        if width < 1 or depth < 1:
+            raise ValueError(f"width={width} and depth={depth} must be at least 1.")
+        self.scale = FeatureScale(num_features)
+        layers: list[nn.Module] = []
+        for fan_in in [num_features] + [width] * (depth - 1):
+            layers += [nn.Linear(fan_in, width), nn.ReLU(), nn.Dropout(dropout)]
+        self.hidden = nn.Sequential(*layers)
+        self.head = nn.Linear(width, 1)
+
+    def prepare(self, x_NF: Tensor, log_odds: float) -> None:
+        self.scale.learn(x_NF)
+        nn.init.constant_(self.head.bias, log_odds)
+
+    def member_logits(self, x_BF: Tensor) -> Tensor:
+        h_BD = self.hidden(self.scale(x_BF))
+        logit_B1: Tensor = self.head(h_BD)
+        return logit_B1

@@ -1,0 +1,163 @@
+"""Serving: an ONNX engine whose answers do not depend on the company a row keeps, and the scorer.
+
+Shape suffixes: B = rows of a batch, F = features, C = rows of a chunk, G = golden rows or groups
+of features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from models_core.artifact import Artifact
+from models_core.calibration import Calibration
+
+CHUNK = 64  # rows; measured in docs/models_core.md
+# ONNX Runtime's exceptions share no base of their own.
+_LOAD_ERRORS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+GOLDEN_TOLERANCE = 1e-5  # between hosts; on one host and engine scores are equal to the bit
+
+
+class EngineError(ValueError):
+    """An engine that cannot be built, or rows that it cannot take."""
+
+
+class GoldenRowsError(EngineError):
+    """An engine whose scores of the golden rows are not the artifact's: it must not serve."""
+
+
+class OnnxEngine:
+    """ONNX Runtime on one core, in chunks of one fixed, zero-padded size.
+
+    The size of a matrix product may change how its sums are taken, so a row alone and the same row
+    among 500 could differ in the last bits, and a stored decision would not replay. With one
+    size they cannot. The size is a multiple of 16, so that the vector loops over elements leave no
+    rest to a scalar loop; then the place within the chunk does not matter either. Tests hold both.
+
+    One core, since a worker process is the unit of scaling; no spinning, since an idle
+    worker must not burn it. Calls from several threads at once are safe.
+
+    Args:
+        model_bytes: a verified ``model.onnx``.
+        chunk: rows of one run, a multiple of 16.
+
+    Raises:
+        EngineError: the chunk is not such a number, or ONNX Runtime cannot load the file.
+    """
+
+    def __init__(self, model_bytes: bytes, chunk: int = CHUNK) -> None:
+        if chunk < 16 or chunk % 16:
+            raise EngineError(f"chunk={chunk} is not a multiple of 16.")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_free_dimension_override_by_name("B", chunk)
+        options.log_severity_level = 3  # errors; a warning about a graph helps no operator
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model_bytes, options, providers=["CPUExecutionProvider"]
+            )
+        except _LOAD_ERRORS as error:
+            raise EngineError(f"ONNX Runtime cannot load the engine: {error}") from error
+        self.chunk = chunk
+        self.num_features = int(self._session.get_inputs()[0].shape[1])
+
+    def logits(self, x_BF: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``(B,)`` float32 logits of raw features ``(B, F)``; ``B`` may be 0.
+
+        Raises:
+            EngineError: the shape does not fit.
+        """
+        if x_BF.ndim != 2 or x_BF.shape[1] != self.num_features:
+            raise EngineError(f"Expected (B, {self.num_features}), got {x_BF.shape}.")
+        x_BF = np.ascontiguousarray(x_BF, dtype=np.float32)
+        z_B = np.empty(len(x_BF), dtype=np.float32)
+        for start in range(0, len(x_BF), self.chunk):
+            x_CF = x_BF[start : start + self.chunk]
+            taken = len(x_CF)
+            if taken < self.chunk:
+                x_CF = np.zeros((self.chunk, self.num_features), dtype=np.float32)
+                x_CF[:taken] = x_BF[start:]
+            z_B[start : start + taken] = self._session.run(None, {"x": x_CF})[0][:taken]
+        return z_B
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Scorer:
+    """What serves a model version: engine, calibration, thresholds and the rows that prove it."""
+
+    engine: OnnxEngine
+    calibration: Calibration
+    thresholds: Mapping[str, float]
+    schema_hash: str
+    reference_F: NDArray[np.float32]
+    golden_GF: NDArray[np.float32]
+    golden_score_G: NDArray[np.float64]
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact, *, chunk: int = CHUNK) -> Scorer:
+        """Build the engine; call ``check_golden`` before it serves."""
+        return cls(
+            engine=OnnxEngine(artifact.engine, chunk),
+            calibration=artifact.calibration,
+            thresholds=artifact.thresholds,
+            schema_hash=artifact.schema_hash,
+            reference_F=artifact.reference,
+            golden_GF=artifact.golden_rows,
+            golden_score_G=artifact.golden_scores,
+        )
+
+    def score(self, x_BF: NDArray[np.float32]) -> NDArray[np.float64]:
+        """``(B,)`` calibrated probabilities in (0, 1) of raw, finite features ``(B, F)``."""
+        return self.calibration.apply(self.engine.logits(x_BF))
+
+    def contributions(
+        self, x_BF: NDArray[np.float32], groups: Sequence[Sequence[int]]
+    ) -> NDArray[np.float64]:
+        """How much each group of features raises the log odds over a usual row's values.
+
+        Occlusion: the group's columns are set to the reference row and the row is scored again.
+        Groups that act together share their effect, so a row's sum is not its score.
+
+        Args:
+            x_BF: raw features.
+            groups: column numbers of each group.
+
+        Returns:
+            ``(B, G)`` in calibrated log odds; positive means the group speaks for an alert.
+        """
+        num_rows, num_groups = len(x_BF), len(groups)
+        occluded = np.repeat(x_BF[None], num_groups + 1, axis=0)
+        for number, columns in enumerate(groups, start=1):
+            occluded[number][:, list(columns)] = self.reference_F[list(columns)]
+        logits = self.engine.logits(occluded.reshape(-1, x_BF.shape[1]))
+        odds_GB = self.calibration.log_odds(logits).reshape(num_groups + 1, num_rows)
+        return np.ascontiguousarray((odds_GB[0] - odds_GB[1:]).T)
+
+    def check_golden(self) -> float:
+        """Score the golden rows; returns the worst difference from what the artifact says.
+
+        Raises:
+            GoldenRowsError: it is above 1e-5, or not a number.
+        """
+        difference = float(np.abs(self.score(self.golden_GF) - self.golden_score_G).max())
+        if not difference <= GOLDEN_TOLERANCE:
+            raise GoldenRowsError(
+                f"Golden rows differ by up to {difference:.3g}, more than {GOLDEN_TOLERANCE:g}. "
+                "The engine on this host does not compute this model."
+            )
+        return difference

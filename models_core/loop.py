@@ -1,0 +1,194 @@
+"""The one training loop. Imports torch: reach it through ``models_core.training.fit``.
+
+Shape suffixes: B = batch, N = rows, F = features, K = ensemble members.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from models_core.architectures import build
+from models_core.architectures.binary import BinaryModule
+from models_core.evaluation import pr_auc
+from models_core.model import Look, Model
+from models_core.spec import Spec
+from models_core.table import Table
+from models_core.training import FitRecipe, Progress
+
+_GOLDEN_ROWS = 16
+
+
+def train_module(
+    spec: Spec, train: Table, validation: Table, recipe: FitRecipe, progress: Progress | None
+) -> Model:
+    """See ``fit``. The caller's random state and threads are left as they were."""
+    device = _device(recipe.device)
+    started = monotonic()
+    with _threads(recipe), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(recipe.seed)
+        module = build(spec)
+        module.prepare(torch.from_numpy(train.x_NF), _base_log_odds(train, recipe))
+        module = module.to(device)
+        history = _run(module, train, validation, recipe, device, progress)
+    return Model(
+        spec=spec,
+        module=module.cpu().eval(),
+        recipe=recipe,
+        reference_F=np.median(train.x_NF[train.y_N == 0], axis=0).astype(np.float32),
+        golden_GF=_golden_rows(validation),
+        data_hash=train.hash,
+        history=tuple(history),
+        seconds=monotonic() - started,
+    )
+
+
+def _run(
+    module: BinaryModule,
+    train: Table,
+    validation: Table,
+    recipe: FitRecipe,
+    device: torch.device,
+    progress: Progress | None,
+) -> list[Look]:
+    x_NF = torch.from_numpy(train.x_NF).to(device)
+    y_N = torch.from_numpy(train.y_N).to(device)
+    weight_N = _weights(train, recipe).to(device)
+    validation_x = torch.from_numpy(validation.x_NF).to(device)
+    optimizer = torch.optim.AdamW(
+        module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: _warmup_cosine(step, recipe)
+    )
+    deadline = math.inf if recipe.max_seconds is None else monotonic() + recipe.max_seconds
+    history: list[Look] = []
+    best, best_weights, looks_since_best = -1.0, _copy_weights(module), 0
+
+    for step, row_B in enumerate(_batches(len(train), recipe), start=1):
+        module.train()
+        row_B = row_B.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=_takes_bfloat16(recipe, device)):
+            logit_BK = module.member_logits(x_NF[row_B])
+        # Each member has its own loss: on the mean alone they would grow into one network.
+        loss_BK = functional.binary_cross_entropy_with_logits(
+            logit_BK.float(), y_N[row_B].unsqueeze(1).expand_as(logit_BK), reduction="none"
+        )
+        loss = (loss_BK.mean(dim=1) * weight_N[row_B]).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(module.parameters(), recipe.gradient_clip)
+        optimizer.step()
+        schedule.step()
+
+        is_over = step == recipe.steps or monotonic() >= deadline
+        if not is_over and step % recipe.evaluate_every:
+            continue
+        score = pr_auc(validation.y_N, module_logits(module, validation_x))
+        history.append(Look(step=step, loss=float(loss.detach()), pr_auc=score))
+        if progress is not None:
+            progress("fit", step, recipe.steps)
+        if score > best:
+            best, best_weights, looks_since_best = score, _copy_weights(module), 0
+        else:
+            looks_since_best += 1
+        if is_over or looks_since_best >= recipe.patience:
+            break
+
+    if progress is not None and history[-1].step < recipe.steps:
+        progress("fit", recipe.steps, recipe.steps)
+    module.load_state_dict(best_weights)
+    return history
+
+
+def module_logits(module: BinaryModule, x_NF: Tensor, rows: int = 4096) -> NDArray[np.float32]:
+    """``(N,)`` float32 logits in evaluation mode, ``rows`` at a time to bound the memory."""
+    module.eval()
+    with torch.inference_mode():
+        parts = [module(part_BF).float().cpu() for part_BF in torch.split(x_NF, rows)]
+    logits: NDArray[np.float32] = torch.cat(parts).numpy()
+    return logits
+
+
+def _batches(num_rows: int, recipe: FitRecipe) -> Iterator[Tensor]:
+    """``recipe.steps`` batches of row numbers; each epoch has an order of its own, by the seed."""
+    size = min(recipe.batch_size, num_rows)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    steps = 0
+    while steps < recipe.steps:
+        order_N = torch.randperm(num_rows, generator=generator)
+        for start in range(0, num_rows - size + 1, size):  # a short last batch would be noisy
+            yield order_N[start : start + size]
+            steps += 1
+            if steps == recipe.steps:
+                return
+
+
+def _weights(train: Table, recipe: FitRecipe) -> Tensor:
+    """What each row counts, with a mean of 1, so that the learning rate keeps its meaning."""
+    weight_N = np.where(train.y_N == 1, recipe.positive_weight, 1.0)
+    if train.weight_N is not None:
+        weight_N = weight_N * train.weight_N
+    return torch.from_numpy((weight_N / weight_N.mean()).astype(np.float32))
+
+
+def _base_log_odds(train: Table, recipe: FitRecipe) -> float:
+    rate = float((_weights(train, recipe) * torch.from_numpy(train.y_N)).mean())
+    rate = min(max(rate, 1e-6), 1 - 1e-6)  # weights of 0 may hide an answer
+    return math.log(rate / (1 - rate))
+
+
+def _warmup_cosine(step: int, recipe: FitRecipe) -> float:
+    warmup = max(1, round(recipe.steps * recipe.warmup_share))
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, recipe.steps - warmup)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def _golden_rows(validation: Table) -> NDArray[np.float32]:
+    """About 16 rows that pin a model down: positives and negatives, evenly over the table."""
+    half = _GOLDEN_ROWS // 2
+    chosen = []
+    for answer in (1, 0):
+        rows = np.flatnonzero(validation.y_N == answer)
+        chosen.append(rows[np.linspace(0, len(rows) - 1, min(half, len(rows))).astype(int)])
+    golden_GF: NDArray[np.float32] = validation.x_NF[np.concatenate(chosen)]
+    return golden_GF
+
+
+def _takes_bfloat16(recipe: FitRecipe, device: torch.device) -> bool:
+    if recipe.precision != "auto":
+        return recipe.precision == "bfloat16"
+    # A CPU without the instruction emulates it, slower than float32.
+    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
+@contextmanager
+def _threads(recipe: FitRecipe) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(recipe.threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _copy_weights(module: BinaryModule) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError('device="cuda" but torch sees no GPU here. Use "auto" or "cpu".')
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

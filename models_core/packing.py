@@ -1,0 +1,126 @@
+"""From a trained model to an artifact's files, and back to a module. Torch comes when called."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from models_core import artifact as files_of
+from models_core.artifact import Artifact, ArtifactError, sha256, unpack
+from models_core.calibration import Calibration
+from models_core.engines import OnnxEngine, Scorer
+from models_core.model import Model
+
+if TYPE_CHECKING:
+    from models_core.architectures.binary import BinaryModule
+
+_EXPORT_TOLERANCE = 1e-4  # logits
+
+
+class ExportError(RuntimeError):
+    """The exported engine does not compute what the module computes."""
+
+
+def pack(
+    model: Model,
+    calibration: Calibration,
+    *,
+    schema_hash: str,
+    feature_names: Sequence[str],
+    thresholds: Mapping[str, float],
+    metrics: Mapping[str, float],
+    baseline: Mapping[str, Mapping[str, float]] | None = None,
+) -> dict[str, bytes]:
+    """The files of an artifact, already through every check of ``unpack`` and its golden rows.
+
+    Args:
+        model: from ``fit``.
+        calibration: from ``fit_calibration`` on held-out logits.
+        schema_hash: of the feature schema whose columns the model takes.
+        feature_names: one for each column, in order.
+        thresholds: by the names that the stream's policy asks for, in [0, 1].
+        metrics: of the calibrated model on the test rows, finite.
+        baseline: the same metrics by the name of a simpler method.
+
+    Raises:
+        ExportError: ONNX Runtime and torch differ by more than 1e-4 in a golden row's logit.
+        ArtifactError: a name or number is not what an artifact may hold.
+    """
+    from safetensors.torch import save
+
+    from models_core.exporting import export_onnx
+
+    engine_bytes = export_onnx(model.module)
+    engine = OnnxEngine(engine_bytes)
+    z_G = engine.logits(model.golden_GF)
+    difference = float(np.abs(z_G - model.logits(model.golden_GF)).max())
+    if not difference <= _EXPORT_TOLERANCE:
+        raise ExportError(f"The engine's logits differ from the module's by {difference:.3g}.")
+    weights = save({name: t.contiguous() for name, t in model.module.state_dict().items()})
+    manifest = {
+        "format": "lepton-model",
+        "format_version": files_of.FORMAT_VERSION,
+        "spec": model.spec.to_dict(),
+        "schema_hash": schema_hash,
+        "feature_names": list(feature_names),
+        "calibration": calibration.to_dict(),
+        "thresholds": dict(thresholds),
+        "recipe": model.recipe.to_dict(),
+        "data_hash": model.data_hash,
+        "metrics": dict(metrics),
+        "baseline": {name: dict(values) for name, values in (baseline or {}).items()},
+        "reference": model.reference_F.tolist(),
+        "golden": {
+            "rows": model.golden_GF.tolist(),
+            "scores": calibration.apply(z_G).tolist(),
+        },
+        "files": {
+            name: {"sha256": sha256(body), "size": len(body)}
+            for name, body in ((files_of.WEIGHTS, weights), (files_of.ENGINE, engine_bytes))
+        },
+    }
+    _require_finite(manifest, "manifest")
+    files = {
+        files_of.MANIFEST: msgspec.json.encode(manifest),
+        files_of.WEIGHTS: weights,
+        files_of.ENGINE: engine_bytes,
+    }
+    Scorer.from_artifact(unpack(files)).check_golden()
+    return files
+
+
+def load(artifact: Artifact) -> BinaryModule:
+    """The artifact's torch module on the CPU, in evaluation mode, equal to the bit to the packed.
+
+    Raises:
+        SpecError: this server does not know the architecture.
+        ArtifactError: the weights are not those of the spec.
+    """
+    from safetensors.torch import load as load_tensors
+
+    from models_core.architectures import build
+
+    module = build(artifact.spec)
+    try:
+        module.load_state_dict(load_tensors(artifact.weights))
+    except RuntimeError as error:
+        raise ArtifactError(
+            "weights_invalid", f"The weights do not fit the spec: {error}"
+        ) from error
+    return module.eval()
+
+
+def _require_finite(value: object, path: str) -> None:
+    """JSON has no NaN and would write null; say which number it is instead."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ArtifactError("manifest_invalid", f"{path} is {value}.")
+    if isinstance(value, dict):
+        for name, part in value.items():
+            _require_finite(part, f"{path}.{name}")
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            _require_finite(part, f"{path}[{number}]")
