@@ -306,7 +306,8 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
-        "kafka": {"level": "ERROR"},
+        # The client reports each refused connection several times over; the loop says it once.
+        "kafka": {"level": "CRITICAL"},
         "uvicorn.access": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},
         "numba": {"level": "WARNING"},

@@ -37,9 +37,7 @@ class RecordRefusedError(LeptonError):
     code = "record_refused"
     status = 400
 
-    def __init__(
-        self, detail: str, *, reason: str = "invalid_record", path: str = "$"
-    ) -> None:
+    def __init__(self, detail: str, *, reason: str = "invalid_record", path: str = "$") -> None:
         super().__init__(detail, path=path, reason=reason)
         self.reason = reason
         self.path = path

@@ -70,18 +70,10 @@ RECORDS_LOST = Counter(
     "Records that a broker lost before they were read, by how.",
     ["stream", "kind"],  # retention, recreated, truncated
 )
-ALERTS_OPENED = Counter(
-    "lepton_alerts_opened", "Alerts opened.", ["vertical", "severity"]
-)
-ALERTS_FOLDED = Counter(
-    "lepton_alerts_folded", "Records folded into an alert.", ["vertical"]
-)
-DEAD_LETTERS = Counter(
-    "lepton_dead_letters", "Records set aside.", ["stream", "reason"]
-)
-HALTED = Gauge(
-    "lepton_stream_halted", "1 while a stream waits for `resume`.", ["stream"]
-)
+ALERTS_OPENED = Counter("lepton_alerts_opened", "Alerts opened.", ["vertical", "severity"])
+ALERTS_FOLDED = Counter("lepton_alerts_folded", "Records folded into an alert.", ["vertical"])
+DEAD_LETTERS = Counter("lepton_dead_letters", "Records set aside.", ["stream", "reason"])
+HALTED = Gauge("lepton_stream_halted", "1 while a stream waits for `resume`.", ["stream"])
 MODEL_INFO = Gauge(
     "lepton_model_version_info",
     "1 for the version this process serves.",
@@ -90,19 +82,13 @@ MODEL_INFO = Gauge(
 MODEL_RELOADS = Counter(
     "lepton_model_reloads", "Model versions loaded, by result.", ["model", "result"]
 )
-LABELS_APPLIED = Counter(
-    "lepton_labels_applied", "Labels that reached the state.", ["stream"]
-)
-FEED_EVENTS = Counter(
-    "lepton_feed_events_delivered", "Event frames queued to sockets.", []
-)
-FEED_SOCKETS = Gauge(
-    "lepton_feed_sockets", "Open sockets of the live feed.", ["vertical"]
-)
+LABELS_APPLIED = Counter("lepton_labels_applied", "Labels that reached the state.", ["stream"])
+FEED_EVENTS = Counter("lepton_feed_events_delivered", "Event frames queued to sockets.", [])
+FEED_SOCKETS = Gauge("lepton_feed_sockets", "Open sockets of the live feed.", ["vertical"])
 FEED_CLOSED = Counter(
     "lepton_feed_sockets_closed",
     "Sockets the server closed, by why.",
-    ["why"],  # slow, signed_out, refused
+    ["why"],  # slow, signed_out, refused, unavailable
 )
 HTTP_SECONDS = Histogram(
     "lepton_http_request_duration_seconds",

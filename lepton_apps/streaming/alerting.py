@@ -46,9 +46,9 @@ def open_or_fold(
     """
     changes = AlertChanges([], {}, {})
     newest: dict[UUID, Alert] = {}
-    for alert in sorted(existing, key=lambda alert: alert.id):
-        newest[alert.fingerprint] = alert
-    before = {alert.id: alert.version for alert in newest.values()}
+    for known in sorted(existing, key=lambda alert: alert.id):
+        newest[known.fingerprint] = known
+    before = {known.id: known.version for known in newest.values()}
     free = iter(ids)
     opened: set[int] = set()
     for row in decided.loud():
@@ -66,8 +66,8 @@ def open_or_fold(
             if alert.id not in opened:
                 changes.folded[alert.id] = (alert, before[alert.id])
         changes.alert_of_row[row] = alert.id
-    for alert, version in changes.folded.values():
-        alert.version = version + 1  # one change for the whole batch
+    for folded, version in changes.folded.values():
+        folded.version = version + 1  # one change for the whole batch
     return changes
 
 
@@ -100,7 +100,7 @@ def _open(
         opened_at=now,
         updated_at=now,
         version=1,
-        decision_id=about.key,
+        decision_id=about.decision_id,
         decided_at=now,
         model_version=decided.model_version,
         title=text.title[:200],

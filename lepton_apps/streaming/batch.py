@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from lepton_apps.common.errors import RecordRefusedError
-from lepton_apps.common.identity import decision_key
+from lepton_apps.common.identity import decision_digest
 from lepton_apps.streaming.kafka import ORIGIN_HEADER, Raw
 from lepton_apps.verticals.contract import Stream
 
@@ -39,12 +39,17 @@ class Arrival:
     record: Any
     payload: bytes
     record_id: str
-    key: UUID  # of (stream, record id): found again for ever
+    key: bytes  # 16 bytes of (stream, record id): found again for ever
     entity_key: str
     secondary_keys: tuple[str, ...]
     occurred_at: datetime
     shard: int
     origin: Origin | None  # None: came over REST
+
+    @property
+    def decision_id(self) -> UUID:
+        """The key as PostgreSQL and clients know it."""
+        return UUID(bytes=self.key)
 
 
 @dataclass(slots=True)
@@ -126,7 +131,7 @@ class Decoder:
         return batch
 
 
-def key_of(stream: str, record_id: str, entity_key: str) -> UUID:
+def key_of(stream: str, record_id: str, entity_key: str) -> bytes:
     """The record's key, once it is sure that PostgreSQL can hold what names it."""
     for name, text in (("record id", record_id), ("entity key", entity_key)):
         if "\0" in text or not 0 < len(text) <= MAX_NAME:
@@ -136,7 +141,7 @@ def key_of(stream: str, record_id: str, entity_key: str) -> UUID:
             )
     try:
         entity_key.encode()
-        return decision_key(stream, record_id)
+        return decision_digest(stream, record_id)
     except UnicodeEncodeError:
         raise RecordRefusedError(
             "The record id or the entity key is no valid Unicode.",

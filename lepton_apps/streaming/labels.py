@@ -90,8 +90,8 @@ class LabelWorker(Loop):
         self._save(raws, given, rejected)
         RECORDS.labels(self.stream, "labelled").inc(len(given))
         RECORDS.labels(self.stream, "rejected").inc(len(rejected))
-        for item in rejected:
-            DEAD_LETTERS.labels(self.stream, item.reason).inc()
+        for refused in rejected:
+            DEAD_LETTERS.labels(self.stream, refused.reason).inc()
         self.idle()
 
     def idle(self) -> None:

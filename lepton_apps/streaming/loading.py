@@ -7,20 +7,18 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from uuid import UUID
-
-import psycopg
 
 from lepton_apps.common.db import RawConnection
 from lepton_apps.common.errors import UnavailableError
 from lepton_apps.streaming.batch import Arrival
+from lepton_apps.streaming.binary import HotCursor, TextArray, UuidArray
 from lepton_apps.streaming.pipeline import Working
 from lepton_apps.verticals.contract import Stream
 
-KNOWN = "SELECT key FROM record_key WHERE key = ANY(%b::uuid[])"
+KNOWN = "SELECT key FROM record_key WHERE key = ANY(%b)"
 PRIMARY = """
 SELECT entity_key, version, schema, due_at, partition, state FROM entity_state
-WHERE stream = %b AND entity_key = ANY(%b::text[])
+WHERE stream = %b AND entity_key = ANY(%b)
 """
 DUE = """
 SELECT entity_key, version, schema, due_at, partition, state FROM entity_state
@@ -28,7 +26,7 @@ WHERE stream = %b AND partition = %b AND due_at <= %b
 """
 SECONDARY = """
 SELECT entity_key, shard, version, schema, state FROM secondary_state
-WHERE stream = %b AND entity_key = ANY(%b::text[])
+WHERE stream = %b AND entity_key = ANY(%b)
 """
 
 
@@ -86,14 +84,13 @@ class StateCache:
 
 
 def fetch(raw: RawConnection, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Rows of a hot query: prepared, with binary parameters and results."""
-    cursor = psycopg.Cursor(raw)
-    return cursor.execute(sql, parameters, prepare=True, binary=True).fetchall()
+    """Rows of a hot query."""
+    return HotCursor(raw).hot(sql, parameters).fetchall()
 
 
-def known_keys(raw: RawConnection, keys: Collection[UUID]) -> set[UUID]:
+def known_keys(raw: RawConnection, keys: Sequence[bytes]) -> set[bytes]:
     """Those of the keys whose records were decided before."""
-    return {row[0] for row in fetch(raw, KNOWN, [list(keys)])} if keys else set()
+    return {row[0].bytes for row in fetch(raw, KNOWN, [UuidArray(keys)])} if keys else set()
 
 
 def load_states(
@@ -120,7 +117,7 @@ def load_states(
             if cached.due_at is not None:
                 working.due_at[key] = cached.due_at
                 working.partitions[key] = cached.partition
-    rows = fetch(raw, PRIMARY, [stream.name, missing]) if missing else []
+    rows = fetch(raw, PRIMARY, [stream.name, TextArray(missing)]) if missing else []
     for partition, at in due.items():
         rows += fetch(raw, DUE, [stream.name, partition, at])
     for key, version, found, due_at, partition, state in rows:
@@ -134,7 +131,7 @@ def load_states(
             working.partitions[key] = partition
     if secondary_keys:
         for key, shard, version, found, state in fetch(
-            raw, SECONDARY, [stream.name, list(secondary_keys)]
+            raw, SECONDARY, [stream.name, TextArray(list(secondary_keys))]
         ):
             refuse_schema(stream, found, schema)
             working.secondary.setdefault(key, {})[shard] = state

@@ -95,7 +95,10 @@ class StreamPath:
         model = self.models.current()
         now = clock.now()
         with self.step("load"):
-            first, repeated = self._split_repeats(raw, batch.arrivals)
+            # A what-if asks what would be decided now, whatever was decided before.
+            first, repeated = (
+                self._split_repeats(raw, batch.arrivals) if durable else (batch.arrivals, [])
+            )
             loaded = self._load(raw, first, clocks, idle)
         with self.step("extract"):
             rows, ticks = pipeline.extract(self.stream, first, loaded.working, clocks)

@@ -12,12 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
-from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lepton_apps.common.identity import decision_key
+from lepton_apps.common.identity import decision_digest
 from lepton_apps.streaming.batch import Arrival, Origin
 from lepton_apps.verticals.contract import Extraction, States, Stream
 
@@ -187,7 +186,7 @@ def tick_arrival(stream: Stream, entity_key: str, at: datetime, origin: Origin) 
     """What a decision made at a tick is recorded under: the entity and the tick's time."""
     record_id = f"tick:{origin.topic_id}:{origin.partition}:{entity_key}:{at.isoformat()}"
     payload = json.dumps({"tick": at.isoformat(), "entity_key": entity_key}).encode()
-    key = decision_key(stream.name, record_id)
+    key = decision_digest(stream.name, record_id)
     return Arrival(None, payload, record_id, key, entity_key, (), at, origin.partition, origin)
 
 
@@ -295,7 +294,7 @@ def explain(
     return explained
 
 
-def repeats(arrivals: Sequence[Arrival], known: set[UUID]) -> tuple[list[Arrival], list[Arrival]]:
+def repeats(arrivals: Sequence[Arrival], known: set[bytes]) -> tuple[list[Arrival], list[Arrival]]:
     """Split arrivals into first ones and repeats, of the past and of the batch itself."""
     seen = set(known)
     first: list[Arrival] = []

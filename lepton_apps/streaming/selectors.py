@@ -108,7 +108,7 @@ def _streams_of(verticals: Collection[str]) -> list[str]:
         stream.name
         for vertical in registry.verticals()
         if vertical.key in verticals
-        for stream in (*vertical.streams, *vertical.label_streams)
+        for stream in vertical.all_streams
     ]
 
 
@@ -135,7 +135,7 @@ def stream_overviews(verticals: Collection[str]) -> list[dict[str, Any]]:
     for vertical in registry.verticals():
         if vertical.key not in verticals:
             continue
-        for stream in (*vertical.streams, *vertical.label_streams):
+        for stream in vertical.all_streams:
             model = getattr(stream, "model_name", None)
             overviews.append(
                 {

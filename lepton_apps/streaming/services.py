@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.contrib.auth.models import User
 from lepton_apps.alerts.summary import moment, reason_text
 from lepton_apps.audit import services as audit
 from lepton_apps.common import clock
-from lepton_apps.common.db import raw_connection, transaction
+from lepton_apps.common.db import RawConnection, raw_connection, transaction
 from lepton_apps.common.errors import (
     LeptonError,
     NotFoundError,
@@ -27,6 +28,9 @@ from lepton_apps.streaming.path import StreamPath, Taken
 from lepton_apps.streaming.store import ConflictError
 
 ATTEMPTS = 20
+TURN_S = 0.5
+TAKE_TURN = "SELECT pg_try_advisory_lock(hashtextextended(%s, 1))"
+END_TURN = "SELECT pg_advisory_unlock(hashtextextended(%s, 1))"
 
 
 class DeadLetterSettledError(LeptonError):
@@ -52,7 +56,7 @@ def score(stream: str, payloads: Sequence[bytes]) -> list[dict[str, Any]]:
     path = path_of(stream)
     arrivals = decode_all(path, payloads)
     taken = path.take(raw_connection(), Batch(arrivals), {}, durable=False)
-    return answers(path, taken, arrivals)
+    return _fresh(path, taken)
 
 
 def decide(stream: str, payloads: Sequence[bytes]) -> list[dict[str, Any]]:
@@ -67,10 +71,10 @@ def decide(stream: str, payloads: Sequence[bytes]) -> list[dict[str, Any]]:
     raw = raw_connection()
     for attempt in range(ATTEMPTS):
         try:
-            taken = path.take(raw, Batch(arrivals), {})
+            with in_turn(raw, stream) if attempt else nullcontext():
+                taken = path.take(raw, Batch(arrivals), {})
         except ConflictError:
             BATCH_REDONE.labels(stream, "conflict").inc()
-            clock.sleep(0.001 * attempt)
             continue
         RECORDS.labels(stream, "decided").inc(len(arrivals) - len(taken.repeated))
         RECORDS.labels(stream, "repeated").inc(len(taken.repeated))
@@ -78,6 +82,26 @@ def decide(stream: str, payloads: Sequence[bytes]) -> list[dict[str, Any]]:
     raise UnavailableError(
         f"{stream}: other writers were faster {ATTEMPTS} times in a row. Try again.", stream=stream
     )
+
+
+@contextmanager
+def in_turn(raw: RawConnection, stream: str) -> Iterator[None]:
+    """Let those whose first try met another writer go one after the other.
+
+    Nothing depends on the lock but fairness: after ``TURN_S`` it is tried without, so that a
+    process that is paused with the turn in its hands holds nobody up.
+    """
+    until = clock.monotonic() + TURN_S
+    ours = False
+    while not ours and clock.monotonic() < until:
+        (ours,) = raw.execute(TAKE_TURN, [stream]).fetchone() or (False,)
+        if not ours:
+            clock.sleep(0.002)
+    try:
+        yield
+    finally:
+        if ours and not raw.closed:
+            raw.execute(END_TURN, [stream])
 
 
 def decode_all(path: StreamPath, payloads: Sequence[bytes]) -> list[Arrival]:
@@ -96,15 +120,13 @@ def decode_all(path: StreamPath, payloads: Sequence[bytes]) -> list[Arrival]:
 def answers(path: StreamPath, taken: Taken, arrivals: Sequence[Arrival]) -> list[dict[str, Any]]:
     """One answer for each record, in the order they were given."""
     by_key = {answer["decision_id"]: answer for answer in _fresh(path, taken)}
-    repeated = {
-        arrival.key: arrival for arrival in taken.repeated if str(arrival.key) not in by_key
-    }
-    for decision in selectors.decisions(repeated):
+    before = {arrival.decision_id for arrival in taken.repeated}
+    for decision in selectors.decisions(key for key in before if str(key) not in by_key):
         by_key[str(decision.id)] = _kept(path, decision)
     found = []
     given: set[str] = set()
     for arrival in arrivals:
-        key = str(arrival.key)
+        key = str(arrival.decision_id)
         answer = by_key.get(key)
         if answer is None:  # decided before, and dropped by retention since
             raise NotFoundError(
@@ -130,7 +152,7 @@ def _fresh(path: StreamPath, taken: Taken) -> list[dict[str, Any]]:
         rows.append(
             {
                 "record_id": about.record_id,
-                "decision_id": str(about.key),
+                "decision_id": str(about.decision_id),
                 "entity_key": about.entity_key,
                 "score": value,
                 "outcome": outcome,

@@ -27,6 +27,16 @@ from lepton_apps.realtime.feed import Event, commit_with_events
 from lepton_apps.streaming import alerting
 from lepton_apps.streaming.alerting import AlertChanges
 from lepton_apps.streaming.batch import Rejected
+from lepton_apps.streaming.binary import (
+    BigArray,
+    BytesArray,
+    HotCursor,
+    IntArray,
+    TextArray,
+    TimeArray,
+    UuidArray,
+)
+from lepton_apps.streaming.copying import copy_decisions
 from lepton_apps.streaming.loading import Loaded
 from lepton_apps.streaming.pipeline import Decided, PartitionClock, TickGiven
 from lepton_apps.verticals.contract import Stream
@@ -35,8 +45,7 @@ MOVE = """
 UPDATE stream_offset AS o SET next_offset = m.next_offset, updated_at = %b,
     high_water = greatest(m.high_water, m.next_offset),
     watermark = m.watermark, last_tick = m.last_tick
-FROM unnest(%b::uuid[], %b::int[], %b::bigint[], %b::bigint[], %b::bigint[], %b::timestamptz[],
-    %b::timestamptz[])
+FROM unnest(%b, %b, %b, %b, %b, %b, %b)
     AS m (topic_id, partition, expected, next_offset, high_water, watermark, last_tick)
 WHERE o.stream = %b AND o.topic_id = m.topic_id AND o.partition = m.partition
     AND o.next_offset = m.expected
@@ -44,13 +53,13 @@ WHERE o.stream = %b AND o.topic_id = m.topic_id AND o.partition = m.partition
 # Sorted by key everywhere: two writers that meet wait for each other and never deadlock.
 KEYS = """
 INSERT INTO record_key (key, decided_at, entity_key)
-SELECT key, %b, entity_key FROM unnest(%b::uuid[], %b::text[]) AS k (key, entity_key)
+SELECT key, %b, entity_key FROM unnest(%b, %b) AS k (key, entity_key)
 ON CONFLICT DO NOTHING
 """
 PRIMARY = """
 INSERT INTO entity_state AS s (stream, entity_key, version, schema, partition, due_at, state)
 SELECT %b, entity_key, version, %b, partition, due_at, state
-FROM unnest(%b::text[], %b::bigint[], %b::int[], %b::timestamptz[], %b::bytea[])
+FROM unnest(%b, %b, %b, %b, %b)
     AS u (entity_key, version, partition, due_at, state)
 ON CONFLICT (stream, entity_key) DO UPDATE
 SET version = excluded.version, schema = excluded.schema, partition = excluded.partition,
@@ -60,34 +69,12 @@ WHERE s.version = excluded.version - 1
 SECONDARY = """
 INSERT INTO secondary_state AS s (stream, entity_key, shard, version, schema, state)
 SELECT %b, entity_key, shard, version, %b, state
-FROM unnest(%b::text[], %b::int[], %b::bigint[], %b::bytea[])
+FROM unnest(%b, %b, %b, %b)
     AS u (entity_key, shard, version, state)
 ON CONFLICT (stream, entity_key, shard) DO UPDATE
 SET version = excluded.version, schema = excluded.schema, state = excluded.state
 WHERE s.version = excluded.version - 1
 """
-DECISIONS = """
-COPY decision (id, decided_at, stream, record_id, entity_key, occurred_at, topic_id, partition,
-    "offset", payload, features, model_version, score, outcome, alert_id)
-FROM STDIN WITH (FORMAT binary)
-"""
-DECISION_TYPES = [
-    "uuid",
-    "timestamptz",
-    "text",
-    "text",
-    "text",
-    "timestamptz",
-    "uuid",
-    "int4",
-    "int8",
-    "bytea",
-    "bytea",
-    "int4",
-    "float8",
-    "text",
-    "int8",
-]
 FOLD = """
 UPDATE alert SET record_count = %s, first_occurred_at = %s, last_occurred_at = %s, score = %s,
     severity = %s, outcome = %s, updated_at = %s, version = %s
@@ -142,7 +129,7 @@ def save(raw: RawConnection, stream: Stream, vertical: str, result: BatchResult)
     with transaction(raw):
         _fences(raw, stream, result)
         if result.decided is not None and result.decided.about:
-            _copy_decisions(raw, stream, result)
+            copy_decisions(raw, stream, result.decided, result.alerts.alert_of_row, result.now)
         _write_alerts(raw, result.alerts)
         _write_rest(raw, stream, result)
         events = _events(result.alerts)
@@ -156,7 +143,7 @@ class Fences:
     def __init__(self, raw: RawConnection, stream: str) -> None:
         self._raw = raw
         self._stream = stream
-        self._sent: list[tuple[psycopg.Cursor[Any], int, type[UnavailableError], str]] = []
+        self._sent: list[tuple[HotCursor, int, type[UnavailableError], str]] = []
 
     def send(
         self,
@@ -166,8 +153,7 @@ class Fences:
         error: type[UnavailableError],
         what: str,
     ) -> None:
-        cursor = psycopg.Cursor(self._raw)
-        cursor.execute(sql, parameters, prepare=True, binary=True)
+        cursor = HotCursor(self._raw).hot(sql, parameters)
         self._sent.append((cursor, rows, error, what))
 
     def check(self) -> None:
@@ -184,7 +170,8 @@ def _fences(raw: RawConnection, stream: Stream, result: BatchResult) -> None:
         about = result.decided.about if result.decided else []
         if about:
             keyed = sorted((arrival.key, arrival.entity_key) for arrival in about)
-            parameters = [result.now, [k for k, _ in keyed], [e for _, e in keyed]]
+            keys = UuidArray([key for key, _ in keyed])
+            parameters = [result.now, keys, TextArray([entity for _, entity in keyed])]
             what = "a record was decided in between"
             fences.send(KEYS, parameters, len(keyed), ConflictError, what)
         _send_states(fences, stream, result.loaded)
@@ -211,13 +198,13 @@ def _send_moves(fences: Fences, stream: str, now: datetime, moves: Sequence[Move
     ordered = sorted(moves, key=lambda move: move.partition)
     parameters = [
         now,
-        [move.topic_id for move in ordered],
-        [move.partition for move in ordered],
-        [move.expected for move in ordered],
-        [move.next_offset for move in ordered],
-        [move.high_water for move in ordered],
-        [move.clock.watermark for move in ordered],
-        [move.clock.last_tick for move in ordered],
+        UuidArray([move.topic_id.bytes for move in ordered]),
+        IntArray([move.partition for move in ordered]),
+        BigArray([move.expected for move in ordered]),
+        BigArray([move.next_offset for move in ordered]),
+        BigArray([move.high_water for move in ordered]),
+        TimeArray([move.clock.watermark for move in ordered]),
+        TimeArray([move.clock.last_tick for move in ordered]),
         stream,
     ]
     what = "a partition is no longer at the offset this worker left it at"
@@ -233,11 +220,11 @@ def _send_states(fences: Fences, stream: Stream, loaded: Loaded) -> None:
         parameters = [
             stream.name,
             schema,
-            keys,
-            [loaded.primary_versions.get(key, 0) + 1 for key in keys],
-            [working.partitions.get(key) for key in keys],
-            [working.due_at.get(key) for key in keys],
-            [working.primary[key] for key in keys],
+            TextArray(keys),
+            BigArray([loaded.primary_versions.get(key, 0) + 1 for key in keys]),
+            IntArray([working.partitions.get(key) for key in keys]),
+            TimeArray([working.due_at.get(key) for key in keys]),
+            BytesArray([working.primary[key] for key in keys]),
         ]
         what = "an entity changed in between"
         fences.send(PRIMARY, parameters, len(keys), ConflictError, what)
@@ -246,51 +233,13 @@ def _send_states(fences: Fences, stream: Stream, loaded: Loaded) -> None:
         parameters = [
             stream.name,
             schema,
-            [key for key, _ in shards],
-            [shard for _, shard in shards],
-            [loaded.secondary_versions.get(shard, 0) + 1 for shard in shards],
-            [working.changed_secondary[shard] for shard in shards],
+            TextArray([key for key, _ in shards]),
+            IntArray([shard for _, shard in shards]),
+            BigArray([loaded.secondary_versions.get(shard, 0) + 1 for shard in shards]),
+            BytesArray([working.changed_secondary[shard] for shard in shards]),
         ]
         what = "a shard changed in between"
         fences.send(SECONDARY, parameters, len(shards), ConflictError, what)
-
-
-def _copy_decisions(raw: RawConnection, stream: Stream, result: BatchResult) -> None:
-    decided = result.decided
-    assert decided is not None
-    features = decided.x_BF.astype("<f4", copy=False)
-    outcomes = stream.policy.outcomes
-    alert_of_row = result.alerts.alert_of_row
-    with psycopg.Cursor(raw).copy(DECISIONS) as copy:
-        copy.set_types(DECISION_TYPES)
-        for row, (about, score, outcome) in enumerate(
-            zip(
-                decided.about,
-                decided.s_B.tolist(),
-                decided.outcome_B.tolist(),
-                strict=True,
-            )
-        ):
-            origin = about.origin
-            copy.write_row(
-                (
-                    about.key,
-                    result.now,
-                    stream.name,
-                    about.record_id,
-                    about.entity_key,
-                    about.occurred_at,
-                    origin.topic_id if origin else None,
-                    origin.partition if origin else None,
-                    origin.offset if origin else None,
-                    about.payload,
-                    features[row].tobytes(),
-                    decided.model_version,
-                    score,
-                    outcomes[outcome],
-                    alert_of_row.get(row),
-                )
-            )
 
 
 def _write_alerts(raw: RawConnection, changes: AlertChanges) -> None:

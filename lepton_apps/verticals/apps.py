@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any
 
 from django.apps import AppConfig
 
@@ -25,13 +25,11 @@ class VerticalConfig(AppConfig):
     so the base says it is not the default and every derived class says that it is.
     """
 
-    default: ClassVar[bool] = False
+    default = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.default = True
 
     def ready(self) -> None:
-        registry.register(
-            import_module(f"{self.name}.vertical").VERTICAL, app=self.name
-        )
+        registry.register(import_module(f"{self.name}.vertical").VERTICAL, app=self.name)

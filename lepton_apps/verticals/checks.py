@@ -52,9 +52,7 @@ def every_reason_has_a_text(
         )
         for vertical in registry.verticals()
         for stream in vertical.streams
-        for reason in sorted(
-            set(stream.extractor.schema.reasons) - set(vertical.reason_texts)
-        )
+        for reason in sorted(set(stream.extractor.schema.reasons) - set(vertical.reason_texts))
     ]
 
 

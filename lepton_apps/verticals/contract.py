@@ -33,27 +33,19 @@ class FeatureSchema:
 
     version: int  # raise it when the meaning of a feature changes under the same name
     names: tuple[str, ...]
-    reasons: tuple[
-        str, ...
-    ]  # the reason code that each feature speaks for, same length
-    parameters: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # what else shapes the numbers
+    reasons: tuple[str, ...]  # the reason code that each feature speaks for, same length
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # what else shapes the numbers
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.reasons):
-            raise ValueError(
-                f"{len(self.names)} features but {len(self.reasons)} reasons."
-            )
+            raise ValueError(f"{len(self.names)} features but {len(self.reasons)} reasons.")
         if len(set(self.names)) != len(self.names):
             raise ValueError("Two features share a name.")
 
     @property
     def hash(self) -> str:
         """16 hex digits over version, names and parameters; models and states carry it."""
-        body = json.dumps(
-            [self.version, self.names, dict(self.parameters)], sort_keys=True
-        )
+        body = json.dumps([self.version, self.names, dict(self.parameters)], sort_keys=True)
         return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 
@@ -62,12 +54,8 @@ class States:
     """What the host remembers of the entities of one batch. Extractors read it, never write it."""
 
     primary: Mapping[str, bytes]  # packed state by entity key; a new entity is absent
-    secondary: Mapping[
-        str, Mapping[int, bytes]
-    ]  # by entity key, then by shard; merged on reading
-    knowledge: Mapping[
-        str, bytes
-    ]  # what the whole stream has learned, by content-made id
+    secondary: Mapping[str, Mapping[int, bytes]]  # by entity key, then by shard; merged on reading
+    knowledge: Mapping[str, bytes]  # what the whole stream has learned, by content-made id
 
 
 @dataclass(slots=True)
@@ -75,16 +63,10 @@ class Extraction:
     """What one call of an extractor made: rows to score, and what changed."""
 
     x_BF: NDArray[np.float32]
-    source_B: NDArray[
-        np.int64
-    ]  # the index of the record (or due entity) each row is about
+    source_B: NDArray[np.int64]  # the index of the record (or due entity) each row is about
     primary: dict[str, bytes] = field(default_factory=dict)
-    secondary: dict[tuple[str, int], bytes] = field(
-        default_factory=dict
-    )  # (entity key, shard)
-    due_at: dict[str, datetime | None] = field(
-        default_factory=dict
-    )  # timers set or cleared
+    secondary: dict[tuple[str, int], bytes] = field(default_factory=dict)  # (entity key, shard)
+    due_at: dict[str, datetime | None] = field(default_factory=dict)  # timers set or cleared
     knowledge: dict[str, bytes] = field(default_factory=dict)  # newly learned
 
 
@@ -110,9 +92,7 @@ class Extractor(Protocol):
         """The main entity's key (also the Kafka key), and those of the secondary entities."""
         ...
 
-    def extract(
-        self, records: Sequence[Any], shards: Sequence[int], states: States
-    ) -> Extraction:
+    def extract(self, records: Sequence[Any], shards: Sequence[int], states: States) -> Extraction:
         """Take records in order of arrival; ``shards[i]`` is the writer's shard for record i.
 
         Only the shard of a record's writer may be changed in ``secondary``; all shards of an
@@ -148,9 +128,7 @@ class Policy(Protocol):
         """Names of the thresholds that a model version must bring, loosest first."""
         ...
 
-    def decide(
-        self, s_B: NDArray[np.float64], thresholds: Mapping[str, float]
-    ) -> NDArray[np.int8]:
+    def decide(self, s_B: NDArray[np.float64], thresholds: Mapping[str, float]) -> NDArray[np.int8]:
         """The index into ``outcomes`` for each score."""
         ...
 
@@ -172,9 +150,7 @@ class Panel:
     key: str
     title: str
     template: str
-    load: Callable[
-        [], Mapping[str, Any]
-    ]  # a fixed number of queries, whatever the data
+    load: Callable[[], Mapping[str, Any]]  # a fixed number of queries, whatever the data
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,19 +187,13 @@ class Stream:
     extractor: Extractor
     policy: Policy
     model_name: str
-    record_id: Callable[
-        [Any], str | None
-    ]  # None: the record is known by its place in the log
+    record_id: Callable[[Any], str | None]  # None: the record is known by its place in the log
     occurred_at: Callable[[Any], datetime]
     partitions: int = 4
     version: int = 1
-    fold: timedelta = timedelta(
-        minutes=10
-    )  # alerts of one entity and reason fold this long
+    fold: timedelta = timedelta(minutes=10)  # alerts of one entity and reason fold this long
     tick: timedelta | None = None  # event time between ticks; None: no ticks
-    max_ahead: timedelta = timedelta(
-        days=1
-    )  # a record further in the future is refused
+    max_ahead: timedelta = timedelta(days=1)  # a record further in the future is refused
 
     @property
     def topic(self) -> str:
@@ -280,10 +250,11 @@ class Vertical:
     render_alert: Callable[[str, Any], AlertText]  # (stream name, record) -> text
     recipes: tuple[TrainingRecipe, ...] = ()
     panels: tuple[Panel, ...] = ()
-    api_urls: str | None = (
-        None  # dotted path of a urlconf, mounted under /api/v1/<key>/
-    )
+    api_urls: str | None = None  # dotted path of a urlconf, mounted under /api/v1/<key>/
     simulate: Simulator | None = None  # feeds the demo, the tests and the starter model
-    fixtures: Mapping[str, tuple[bytes, ...]] = field(
-        default_factory=dict
-    )  # stream -> payloads
+    fixtures: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)  # stream -> payloads
+
+    @property
+    def all_streams(self) -> tuple[Stream | LabelStream, ...]:
+        """Streams of both kinds, those to score first."""
+        return (*self.streams, *self.label_streams)

@@ -10,19 +10,13 @@ _verticals: dict[str, Vertical] = {}
 def register(vertical: object, *, app: str) -> None:
     """Take a vertical in. Refuses what is not one, and a name that is taken."""
     if not isinstance(vertical, Vertical):
-        raise TypeError(
-            f"{app}.vertical.VERTICAL is {type(vertical).__name__}, not a Vertical."
-        )
+        raise TypeError(f"{app}.vertical.VERTICAL is {type(vertical).__name__}, not a Vertical.")
     if vertical.key in _verticals:
-        raise ValueError(
-            f"{app}: a vertical named {vertical.key!r} is already registered."
-        )
+        raise ValueError(f"{app}: a vertical named {vertical.key!r} is already registered.")
     taken = {name for other in _verticals.values() for name in _names(other)}
     for name in _names(vertical):
         if not name.startswith(f"{vertical.key}."):
-            raise ValueError(
-                f"{app}: stream {name!r} must be named {vertical.key}.<noun>."
-            )
+            raise ValueError(f"{app}: stream {name!r} must be named {vertical.key}.<noun>.")
         if name in taken:
             raise ValueError(f"{app}: a stream named {name!r} is already registered.")
     scored = {stream.name for stream in vertical.streams}
@@ -35,7 +29,7 @@ def register(vertical: object, *, app: str) -> None:
 
 
 def _names(vertical: Vertical) -> list[str]:
-    return [s.name for s in vertical.streams] + [s.name for s in vertical.label_streams]
+    return [declared.name for declared in vertical.all_streams]
 
 
 def verticals() -> tuple[Vertical, ...]:
@@ -44,9 +38,7 @@ def verticals() -> tuple[Vertical, ...]:
 
 def vertical(key: str) -> Vertical:
     if key not in _verticals:
-        raise LookupError(
-            f"No vertical named {key!r}. Registered: {', '.join(_verticals)}."
-        )
+        raise LookupError(f"No vertical named {key!r}. Registered: {', '.join(_verticals)}.")
     return _verticals[key]
 
 
@@ -67,6 +59,4 @@ def label_stream(name: str) -> tuple[Vertical, LabelStream]:
             if candidate.name == name:
                 return owner, candidate
     names = ", ".join(s.name for v in _verticals.values() for s in v.label_streams)
-    raise LookupError(
-        f"No label stream named {name!r}. Registered label streams: {names}."
-    )
+    raise LookupError(f"No label stream named {name!r}. Registered label streams: {names}.")

@@ -6,6 +6,7 @@ import json
 import threading
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 from django.db import connection
 
@@ -23,8 +24,8 @@ from tests.streaming.test_worker import STREAM, drain, make_worker
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("champion")]
 
 
-def body(*args: int, **changes: object) -> bytes:
-    return json.dumps(payment(*args, **changes)).encode()
+def body(number: int, **changes: object) -> bytes:
+    return json.dumps(payment(number, **changes)).encode()
 
 
 def test_a_what_if_answers_and_writes_nothing() -> None:
@@ -139,8 +140,6 @@ def test_a_reversed_label_takes_back_what_it_had_counted() -> None:
     later = (datetime(2026, 3, 2, tzinfo=UTC) + timedelta(days=9)).isoformat()
     services.decide(STREAM, [body(2, customer="c1", terminal="t1", occurred_at=later)])
     names = list(PAYMENTS.extractor.schema.names)
-    import numpy as np
-
     features = np.frombuffer(bytes(Decision.objects.get(record_id="p2").features), "<f4")
     assert features[names.index("terminal_fraud_30d")] == 0
     assert features[names.index("customer_fraud_30d")] == 0
@@ -148,7 +147,7 @@ def test_a_reversed_label_takes_back_what_it_had_counted() -> None:
 
 def test_labels_by_topic_move_their_offsets_and_reach_the_features() -> None:
     services.decide(STREAM, [body(1)])
-    chargeback = {
+    chargeback: dict[str, object] = {
         "record_id": "p1",
         "verdict": "fraud",
         "kind": "chargeback",
@@ -161,8 +160,6 @@ def test_labels_by_topic_move_their_offsets_and_reach_the_features() -> None:
     assert Label.objects.get().applied_at is not None
     later = (datetime(2026, 3, 2, tzinfo=UTC) + timedelta(days=9)).isoformat()
     services.decide(STREAM, [body(2, customer="c1", terminal="t1", occurred_at=later)])
-    import numpy as np
-
     names = list(PAYMENTS.extractor.schema.names)
     features = np.frombuffer(bytes(Decision.objects.get(record_id="p2").features), "<f4")
     assert features[names.index("customer_fraud_30d")] > 0

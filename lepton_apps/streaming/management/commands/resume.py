@@ -23,9 +23,7 @@ class Command(BaseCommand):
 
     def handle(self, *, stream: str, **options: Any) -> None:
         known = [
-            declared.name
-            for vertical in registry.verticals()
-            for declared in (*vertical.streams, *vertical.label_streams)
+            declared.name for vertical in registry.verticals() for declared in vertical.all_streams
         ]
         if stream not in known:
             raise CommandError(f"No stream named {stream!r}. Registered: {', '.join(known)}.")

@@ -50,7 +50,7 @@ class Command(BaseCommand):
         admin = Admin()
         try:
             for vertical in registry.verticals():
-                for stream in (*vertical.streams, *vertical.label_streams):
+                for stream in vertical.all_streams:
                     made = admin.ensure_topic(stream.topic, stream.partitions)
                     self.stdout.write(f"Topic {stream.topic}: {'made' if made else 'there'}.")
         finally:

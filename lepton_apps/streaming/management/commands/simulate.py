@@ -101,9 +101,9 @@ class Command(BaseCommand):
         limit: int,
         total: int,
     ) -> None:
-        sent = 0
         live = False
-        for record in simulator(seed=seed, start=start, records_per_s=rate):
+        records = simulator(seed=seed, start=start, records_per_s=rate)
+        for sent, record in enumerate(records):
             if self._stopping or (limit and sent >= limit):
                 return
             if not live and record.occurred_at > clock.now():
@@ -113,8 +113,7 @@ class Command(BaseCommand):
             if live:
                 self._wait_until(record)
             producer.send(record.topic, record.value, record.key.encode())
-            sent += 1
-            if not live and sent % SAY_EVERY == 0:
+            if not live and sent and sent % SAY_EVERY == 0:
                 producer.flush()
                 self.stdout.write(f"{sent} of about {total} records of the past.")
 
