@@ -10,6 +10,7 @@ from collections import deque
 from pathlib import Path
 from typing import IO, Protocol
 
+NAME_WIDTH = 20  # characters; longer names push their lines to the right
 MAX_LINE_BYTES = 64 * 1024  # a child that never ends its line must not fill our memory
 COLOURS = (
     36,
@@ -103,7 +104,7 @@ class Terminal:
     def named(self, name: str) -> LineSink:
         colour = COLOURS[self._num_names % len(COLOURS)]
         self._num_names += 1
-        label = f"{name[:18]:<18} | "
+        label = f"{name:<{NAME_WIDTH}} | "
         if self._is_tty:
             label = f"\x1b[{colour}m{label}\x1b[0m"
         return _Named(self, label)

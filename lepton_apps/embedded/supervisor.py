@@ -141,6 +141,7 @@ class Supervisor:
         }
         if options.servers_only:
             return
+        (self._folder.path / "static").mkdir(exist_ok=True)  # settings.STATIC_ROOT, may be empty
         self._manage("migrate", "--verbosity", "1")
         self._setup()
         self._manage("train_starters")
@@ -267,6 +268,10 @@ class Supervisor:
                 return False
             self._setup_backoff.reset()
             self._setup_is_due = False
+            for child in self._children:
+                # The new broker knows no producer of before, and refuses what they send.
+                if child.spec.rank is StopRank.SIMULATOR:
+                    child.terminate()
         return is_well and not self._setup_is_due
 
     def _web_is_ready(self) -> bool:

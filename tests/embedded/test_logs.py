@@ -50,7 +50,7 @@ def test_names_are_coloured_on_a_terminal_alone() -> None:
     plain, coloured = io.StringIO(), TerminalText()
     Terminal(plain).named("web").write(b"ready\r\n")
     Terminal(coloured).named("web").write(b"ready\r\n")
-    assert plain.getvalue() == "web                | ready\n"
+    assert plain.getvalue() == f"{'web':<20} | ready\n"
     assert "\x1b[36m" in coloured.getvalue()
 
 

@@ -206,6 +206,7 @@ def test_killed_servers_come_back_at_their_addresses(folder: Path) -> None:
     postmaster.kill()
 
     until(lambda: run.diary().count("start setup") == 2, "topics are made anew")
+    until(lambda: run.diary().count("start simulate toy") == 2, "producers begin anew")
     assert run.runtime() == address
     with psycopg.connect(address["DATABASE_URL"]) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
