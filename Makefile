@@ -43,8 +43,8 @@ lint: setup-dev ## check format, style, import rules, settings and migrations
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
-	SECRET_KEY=lint $(BIN)/python manage.py check
-	SECRET_KEY=lint $(BIN)/python manage.py makemigrations --check --dry-run
+	SECRET_KEY=lint KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:9 $(BIN)/python manage.py check
+	SECRET_KEY=lint KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:9 $(BIN)/python manage.py makemigrations --check --dry-run
 
 format: setup-dev ## format the code and apply the safe fixes
 	$(BIN)/ruff format .
