@@ -11,7 +11,6 @@ import math
 from typing import Any
 
 import numba
-import numpy as np
 
 from fintech.states import (
     DAY_BUCKETS,
@@ -44,7 +43,7 @@ def advance(ring: Any, old: int, new: int) -> None:
 def _window(ring: Any, newest: int, first: int, last: int) -> int:
     """Sum of the buckets ``first`` .. ``last`` that the ring still holds."""
     size = len(ring)
-    total = np.int64(0)
+    total = 0
     for bucket in range(max(first, newest - size + 1), min(last, newest) + 1):
         total += ring[bucket % size]
     return total
@@ -159,7 +158,7 @@ def _describe_novelty(x_F: Any, c: Any, r: Any) -> None:
 def _describe_customer(x_F: Any, c: Any, at: int, log_amount: float) -> bool:
     """Fill in the customer's own history; tell whether the amount is unusual for them."""
     short, newest_short = at // SHORT_MS, c.last_at // SHORT_MS
-    count_2h = count_1d = sum_1d = np.int64(0)
+    count_2h = count_1d = sum_1d = 0
     for bucket in range(max(short, newest_short) - 12, min(short, newest_short) + 1):
         slot = bucket % SHORT_BUCKETS
         count_1d += c.short_count[slot]
@@ -167,7 +166,7 @@ def _describe_customer(x_F: Any, c: Any, at: int, log_amount: float) -> bool:
         if bucket >= short - 1:
             count_2h += c.short_count[slot]
     day, newest_day = at // DAY_MS, c.last_at // DAY_MS
-    count_7d = count_30d = sum_7d = sum_30d = squares = unusual_7d = unusual_30d = np.int64(0)
+    count_7d = count_30d = sum_7d = sum_30d = squares = unusual_7d = unusual_30d = 0
     for bucket in range(max(day, newest_day) - 30, min(day, newest_day) + 1):
         slot = bucket % DAY_BUCKETS
         count_30d += c.day_count[slot]
@@ -218,7 +217,7 @@ def _log_seconds_since(at: int, last_at: int) -> float:
 @numba.njit(cache=True)
 def _describe_terminal(x_F: Any, t: Any, at: int, log_amount: float) -> None:
     short, newest_short = at // SHORT_MS, t.last_at // SHORT_MS
-    count_2h = count_1d = unusual_1d = np.int64(0)
+    count_2h = count_1d = unusual_1d = 0
     for bucket in range(max(short, newest_short) - 12, min(short, newest_short) + 1):
         slot = bucket % SHORT_BUCKETS
         count_1d += t.short_count[slot]
@@ -226,7 +225,7 @@ def _describe_terminal(x_F: Any, t: Any, at: int, log_amount: float) -> None:
         if bucket >= short - 1:
             count_2h += t.short_count[slot]
     day, newest_day = at // DAY_MS, t.last_at // DAY_MS
-    count_7d = count_30d = sum_30d = unusual_7d = unusual_30d = np.int64(0)
+    count_7d = count_30d = sum_30d = unusual_7d = unusual_30d = 0
     # The ring of counts reaches further back than the others, but only label windows use that.
     for bucket in range(max(day, newest_day) - 30, min(day, newest_day) + 1):
         slot = bucket % DAY_BUCKETS

@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from fintech.schemes import FRAUDS, LOOKALIKES
+from fintech.schemes import FRAUDS, LOOKALIKES, Scheme
 from fintech.world import DAY_MS, Payment, World, WorldParameters
 from lepton_apps.verticals.contract import SimulatedRecord
 
@@ -133,7 +133,9 @@ def _campaigns(
     Fraud keeps no office hours: campaigns start at any time of day.
     """
     p = world.parameters
-    kinds = [(scheme, p.fraud_share, scheme.name) for scheme in FRAUDS]
+    kinds: list[tuple[Scheme, float, str | None]] = [
+        (scheme, p.fraud_share, scheme.name) for scheme in FRAUDS
+    ]
     kinds += [(scheme, p.lookalike_share, None) for scheme in LOOKALIKES]
     payments: list[Payment] = []
     for scheme, share, name in kinds:

@@ -168,7 +168,9 @@ class World:
         who = self.customers(self.draw_slots(rng, count), ms_B)
         country_B = who.here_B
         limit_B = self.num_terminals[country_B]
-        favourite_B = mix(who.key_B, 9, country_B, (p.favourites * rng.random(count) ** 2))
+        favourite_B = mix(
+            who.key_B, 9, country_B, (p.favourites * rng.random(count) ** 2).astype(np.int64)
+        )
         number_B = np.where(
             rng.random(count) < p.favourite_share,
             below(favourite_B, limit_B),
@@ -211,7 +213,7 @@ class World:
                 tapped_B, unknown_B, second_card_B, category_B, device_B,
             )
         ]  # fmt: skip
-        return [_payment(*row, scheme) for *row, scheme in zip(*columns, schemes, strict=True)]
+        return [_payment(*row) for row in zip(*columns, schemes, strict=True)]
 
 
 def _payment(
