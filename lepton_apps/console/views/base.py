@@ -23,6 +23,7 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponse]
 def page(view: View[P]) -> View[P]:
     """A view for people who are signed in. Strangers to a thing get 404, onlookers 403."""
 
+    @wraps(view)
     def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         if not request.user.is_authenticated:
             return _to_sign_in(request)
@@ -33,7 +34,7 @@ def page(view: View[P]) -> View[P]:
         except PermissionRefusedError as error:
             raise PermissionDenied(error.detail) from error
 
-    return wraps(view)(guarded)
+    return cast(View[P], guarded)
 
 
 def _to_sign_in(request: HttpRequest) -> HttpResponse:

@@ -6,11 +6,18 @@ export function startAlertPage() {
   const id = Number(root.dataset.alert);
   const shown = () => Number(document.getElementById("state").dataset.version);
 
+  let newest = shown();
+
+  // Dropped by htmx while an act is under way (hx-sync), whose answer shows the state as well.
+  const renew = () => {
+    if (newest > shown()) window.htmx.trigger(document.body, "alert-changed");
+  };
+
   openFeeds(root, {
     event: (type, alert) => {
-      if (alert.id === id && alert.version > shown()) {
-        window.htmx.trigger(document.body, "alert-changed");
-      }
+      if (alert.id !== id) return;
+      newest = Math.max(newest, alert.version);
+      renew();
     },
     snapshot: async () => location.reload(),
   });
@@ -20,7 +27,10 @@ export function startAlertPage() {
   if (list?.startsWith("/")) document.getElementById("back").href = list;
 
   document.body.addEventListener("htmx:afterSettle", (event) => {
-    if (event.target.id !== "alert-state" || document.activeElement !== document.body) return;
-    document.getElementById("do").focus({ preventScroll: true });
+    if (event.target.id !== "alert-state") return;
+    renew();
+    if (document.activeElement === document.body) {
+      document.getElementById("do").focus({ preventScroll: true });
+    }
   });
 }
