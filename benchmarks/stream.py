@@ -1,0 +1,293 @@
+"""How many records a second become durable decisions, what a record costs, and whether all do."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import urllib.request
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import psutil
+import psycopg
+
+from benchmarks import report
+from benchmarks.audit import Audit, audit
+from benchmarks.champion import install_champion
+from benchmarks.payments import STREAM, payments, span
+from benchmarks.produce import Job, finish, send, sending
+from benchmarks.servers import (
+    START_LIMIT_S,
+    BenchmarkError,
+    Process,
+    Servers,
+    add_server_options,
+    command,
+    free_port,
+    note,
+    servers,
+    wait_for_assignment,
+)
+from lepton_apps.common import clock
+
+SAMPLE_S = 0.02
+STALL_S = 60.0  # no durable decision for so long: the run has failed
+WARM_ENTITIES = 1_000  # of the warm-up, so that each of them has a history
+NEXT_OFFSETS = "SELECT coalesce(sum(next_offset), 0)::bigint FROM stream_offset WHERE stream = %s"
+FACTS = """
+SELECT (SELECT count(*) FROM entity_state WHERE stream = %(stream)s),
+    (SELECT avg((alert_id IS NOT NULL)::int) FROM decision WHERE stream = %(stream)s)
+"""
+STEP_SUM = re.compile(r"lepton_batch_duration_seconds_sum\{([^}]*)\} (\S+)")
+STEP = re.compile(r'step="(\w+)"')
+
+# Entities known before the run: the longest history of the warm-up under the names of all.
+CLONE_PRIMARY = """
+INSERT INTO entity_state (stream, entity_key, version, schema, partition, due_at, state)
+SELECT stream, 'c' || number, 1, schema, partition, due_at, state
+FROM (SELECT * FROM entity_state WHERE stream = %(stream)s ORDER BY version DESC LIMIT 1)
+    AS one,
+    generate_series(0, %(num)s - 1) AS number
+ON CONFLICT DO NOTHING
+"""
+CLONE_SECONDARY = """
+INSERT INTO secondary_state (stream, entity_key, shard, version, schema, state)
+SELECT stream, regexp_replace(entity_key, '[0-9]+$', '') || number, shard, 1, schema, state
+FROM (SELECT * FROM secondary_state WHERE stream = %(stream)s ORDER BY version DESC LIMIT 1)
+    AS one,
+    generate_series(0, %(num)s / 4 - 1) AS number
+ON CONFLICT DO NOTHING
+"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    at: float  # monotonic seconds
+    done: int  # records behind the offsets, durable
+    cpu_s: float  # of all workers since they started
+
+
+@dataclass(frozen=True)
+class Measured:
+    records_per_s: float
+    seconds: float
+    audit: Audit
+    share_of_time: dict[str, float]
+    worker_cpu: float  # cores, of all workers together
+    entities: int
+    states: int  # rows of main entities after the run
+    alert_share: float  # of the decisions
+
+    def results(self) -> dict[str, Any]:
+        return {
+            "records_per_s": round(self.records_per_s),
+            "us_per_record": round(1e6 / self.records_per_s, 1),
+            "lost": self.audit.lost,
+            "doubled": self.audit.doubled,
+            "unexpected": self.audit.unexpected,
+            "dead_letters": self.audit.dead_letters,
+            "share_of_time": self.share_of_time,
+            "worker_cpu_cores": round(self.worker_cpu, 2),
+            "known_entities": self.states,
+            "alert_share": round(self.alert_share, 4),
+        }
+
+
+def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stream", description=__doc__)
+    parser.add_argument("--vertical", choices=["fintech"], default="fintech")
+    parser.add_argument("--records", type=int, default=200_000)
+    parser.add_argument("--warm-up", type=int, default=20_000, help="Records before, not counted.")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=2_000, help="WORKER_BATCH_SIZE, records.")
+    parser.add_argument(
+        "--entities",
+        type=lambda text: [int(word) for word in text.split(",")],
+        default=[20_000],
+        help="Known customers (a quarter as many terminals); a list runs once for each.",
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=["backlog", "live"],
+        default="backlog",
+        help="backlog: all records wait in Kafka; live: the producer runs beside.",
+    )
+    parser.add_argument(
+        "--rate", type=float, default=0.0, help="live: records/s sent (0: as fast as it can)."
+    )
+    add_server_options(parser)
+    options = parser.parse_args(arguments)
+    if options.records < 1_000 or options.warm_up < 1_000:
+        parser.error("--records and --warm-up must be at least 1000.")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = options_of(arguments)
+    began = clock.monotonic()
+    runs = []
+    for entities in options.entities:
+        with servers(options) as run:
+            model = install_champion(run, STREAM, options.model_cache)
+            runs.append(_measure(run, options, entities))
+    results = runs[0].results()
+    if len(runs) > 1:
+        results["us_per_record_by_entities"] = {
+            str(r.entities): r.results()["us_per_record"] for r in runs
+        }
+        results["lost"] = sum(r.audit.lost for r in runs)
+        results["doubled"] = sum(r.audit.doubled for r in runs)
+    waiting = (
+        "all records waiting in Kafka"
+        if options.protocol == "backlog"
+        else f"producer beside at {options.rate or 'full'} records/s"
+    )
+    protocol = (
+        f"{options.protocol}: {waiting}; {options.broker} broker, {options.workers} worker(s), "
+        f"batch {options.batch}; records/s from the first to the last durable decision after a "
+        f"warm-up of {options.warm_up} records by another process; database, broker and all on "
+        f"one machine, fsync on; {model}"
+    )
+    data = (
+        f"{options.records} generated payments of {options.entities[0]} known customers and a "
+        "quarter as many terminals, drawn uniformly"
+    )
+    result = report.line("stream", protocol, data, results, clock.monotonic() - began)
+    report.finish(result, options.save)
+
+
+def _measure(run: Servers, options: argparse.Namespace, entities: int) -> Measured:
+    later = clock.now() - span(options.records, entities)
+    warm = partial(
+        payments,
+        "warm",
+        options.warm_up,
+        entities=WARM_ENTITIES,
+        start=later - span(options.warm_up, WARM_ENTITIES),
+        seed=2,
+    )
+    with run.connection() as connection:
+        note(f"{entities} entities: warming up with {options.warm_up} records")
+        send(Job(warm, options.warm_up))
+        with Crew(run, options) as crew:
+            _follow(connection, crew, options.warm_up)
+        # Another process measures: what the warm-up left in a worker's memory is gone.
+        note("making the entities known")
+        for sql in (CLONE_PRIMARY, CLONE_SECONDARY):
+            connection.execute(sql, {"stream": STREAM, "num": entities})
+        connection.execute("VACUUM ANALYZE")
+        job = Job(
+            partial(payments, "run", options.records, entities=entities, start=later),
+            options.records,
+            rate=options.rate if options.protocol == "live" else 0.0,
+        )
+        total = options.warm_up + options.records
+        note(f"measuring {options.records} records, {options.protocol}")
+        if options.protocol == "backlog":
+            send(job)
+            with Crew(run, options) as crew:
+                samples = _follow(connection, crew, total, options.warm_up)
+                shares = crew.shares()
+        else:
+            with Crew(run, options) as crew, ExitStack() as stack:
+                wait_for_assignment(connection, crew.processes)
+                producer = stack.enter_context(sending(job))
+                samples = _follow(connection, crew, total, options.warm_up)
+                shares = crew.shares()
+                finish(producer, 60)
+        seconds = samples[-1].at - samples[0].at
+        facts = connection.execute(FACTS, {"stream": STREAM}).fetchone()
+        assert facts is not None
+        return Measured(
+            records_per_s=(samples[-1].done - samples[0].done) / seconds,
+            seconds=seconds,
+            audit=audit(connection, "run", options.records),
+            share_of_time=shares,
+            worker_cpu=(samples[-1].cpu_s - samples[0].cpu_s) / seconds,
+            entities=entities,
+            states=int(facts[0]),
+            alert_share=float(facts[1]),
+        )
+
+
+class Crew:
+    """Worker processes and what their metrics say."""
+
+    def __init__(self, run: Servers, options: argparse.Namespace) -> None:
+        self._run, self._options = run, options
+        self._stack = ExitStack()
+        self.processes: list[Process] = []
+        self._ports: list[int] = []
+
+    def __enter__(self) -> Crew:
+        for number in range(self._options.workers):
+            port = free_port()
+            process = self._run.running(
+                f"worker-{number}",
+                "manage.py",
+                "worker",
+                STREAM,
+                METRICS_PORT=port,
+                WORKER_BATCH_SIZE=self._options.batch,
+            )
+            self.processes.append(self._stack.enter_context(process))
+            self._ports.append(port)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def shares(self) -> dict[str, float]:
+        """The share of each step in the time of all steps, start included."""
+        sums: defaultdict[str, float] = defaultdict(float)
+        for port in self._ports:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+                text = page.read().decode()
+            for labels, value in STEP_SUM.findall(text):
+                step = STEP.search(labels)
+                if step and f'stream="{STREAM}"' in labels:
+                    sums[step.group(1)] += float(value)
+        sums.pop("whole", None)
+        whole = sum(sums.values())
+        ordered = sorted(sums.items(), key=lambda item: -item[1])
+        return {step: round(value / whole, 3) for step, value in ordered if whole}
+
+    def cpu(self) -> float:
+        """Processor seconds of the workers so far, starting included."""
+        times = [psutil.Process(process.popen.pid).cpu_times() for process in self.processes]
+        return float(sum(spent.user + spent.system for spent in times))
+
+
+def _follow(
+    connection: psycopg.Connection[Any],
+    crew: Crew,
+    total: int,
+    first: int = 0,
+) -> list[Sample]:
+    """Look at the durable offsets until ``total``; the samples from the first progress on."""
+    samples: list[Sample] = []
+    moved_at, stall_s = clock.monotonic(), START_LIMIT_S
+    last = first
+    while last < total:
+        row = connection.execute(NEXT_OFFSETS, (STREAM,)).fetchone()
+        now, done = clock.monotonic(), int(row[0]) if row else 0
+        if done > last:
+            samples.append(Sample(now, done, crew.cpu()))
+            last, moved_at, stall_s = done, now, STALL_S
+        elif now - moved_at > stall_s:
+            tails = "\n".join(process.log_tail(2000) for process in crew.processes)
+            raise BenchmarkError(f"No decision for {stall_s:.0f} s at {done} of {total}.\n{tails}")
+        for process in crew.processes:
+            process.require_alive()
+        clock.sleep(SAMPLE_S)
+    if len(samples) < 2:
+        raise BenchmarkError("All records were done in one batch; send more with --records.")
+    return samples
+
+
+if __name__ == "__main__":
+    command(main)
