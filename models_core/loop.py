@@ -38,7 +38,7 @@ def train_module(
         module = build(spec)
         module.prepare(torch.from_numpy(train.x_NF), _base_log_odds(train, recipe))
         module = module.to(device)
-        history = _run(module, train, validation, recipe, device, progress)
+        history = _run(module, train, validation, recipe, started, progress)
     return Model(
         spec=spec,
         module=module.cpu().eval(),
@@ -56,9 +56,10 @@ def _run(
     train: Table,
     validation: Table,
     recipe: FitRecipe,
-    device: torch.device,
+    started: float,
     progress: Progress | None,
 ) -> list[Look]:
+    device = next(module.parameters()).device
     x_NF = torch.from_numpy(train.x_NF).to(device)
     y_N = torch.from_numpy(train.y_N).to(device)
     weight_N = _weights(train, recipe).to(device)
@@ -66,16 +67,15 @@ def _run(
     optimizer = torch.optim.AdamW(
         module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: _warmup_cosine(step, recipe)
-    )
-    deadline = math.inf if recipe.max_seconds is None else monotonic() + recipe.max_seconds
     history: list[Look] = []
     best, best_weights, looks_since_best = -1.0, _copy_weights(module), 0
 
     for step, row_B in enumerate(_batches(len(train), recipe), start=1):
         module.train()
         row_B = row_B.to(device)
+        share = _share_done(step, monotonic() - started, recipe)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * _warmup_cosine(share, recipe)
         with torch.autocast(device.type, torch.bfloat16, enabled=_takes_bfloat16(recipe, device)):
             logit_BK = module.member_logits(x_NF[row_B])
         # Each member has its own loss: on the mean alone they would grow into one network.
@@ -87,9 +87,8 @@ def _run(
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(module.parameters(), recipe.gradient_clip)
         optimizer.step()
-        schedule.step()
 
-        is_over = step == recipe.steps or monotonic() >= deadline
+        is_over = step == recipe.steps or share >= 1.0
         if not is_over and step % recipe.evaluate_every:
             continue
         score = pr_auc(validation.y_N, module_logits(module, validation_x))
@@ -146,12 +145,17 @@ def _base_log_odds(train: Table, recipe: FitRecipe) -> float:
     return math.log(rate / (1 - rate))
 
 
-def _warmup_cosine(step: int, recipe: FitRecipe) -> float:
-    warmup = max(1, round(recipe.steps * recipe.warmup_share))
-    if step < warmup:
-        return (step + 1) / warmup
-    done = (step - warmup) / max(1, recipe.steps - warmup)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+def _share_done(step: int, seconds: float, recipe: FitRecipe) -> float:
+    """How much of the run is behind: by steps or by time, whichever is further."""
+    by_time = seconds / recipe.max_seconds if recipe.max_seconds is not None else 0.0
+    return max((step - 1) / recipe.steps, by_time)
+
+
+def _warmup_cosine(share: float, recipe: FitRecipe) -> float:
+    warmup = max(recipe.warmup_share, 1 / recipe.steps)
+    if share < warmup:
+        return (share + 1 / recipe.steps) / (warmup + 1 / recipe.steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (share - warmup) / max(1e-9, 1 - warmup))))
 
 
 def _golden_rows(validation: Table) -> NDArray[np.float32]:

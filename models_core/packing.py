@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -62,26 +62,17 @@ def pack(
         raise ExportError(f"The engine's logits differ from the module's by {difference:.3g}.")
     weights = save({name: t.contiguous() for name, t in model.module.state_dict().items()})
     manifest = {
-        "format": "lepton-model",
-        "format_version": files_of.FORMAT_VERSION,
-        "spec": model.spec.to_dict(),
         "schema_hash": schema_hash,
         "feature_names": list(feature_names),
         "calibration": calibration.to_dict(),
         "thresholds": dict(thresholds),
-        "recipe": model.recipe.to_dict(),
-        "data_hash": model.data_hash,
         "metrics": dict(metrics),
         "baseline": {name: dict(values) for name, values in (baseline or {}).items()},
-        "reference": model.reference_F.tolist(),
         "golden": {
             "rows": model.golden_GF.tolist(),
             "scores": calibration.apply(z_G).tolist(),
         },
-        "files": {
-            name: {"sha256": sha256(body), "size": len(body)}
-            for name, body in ((files_of.WEIGHTS, weights), (files_of.ENGINE, engine_bytes))
-        },
+        **_about(model, {files_of.WEIGHTS: weights, files_of.ENGINE: engine_bytes}),
     }
     _require_finite(manifest, "manifest")
     files = {
@@ -91,6 +82,21 @@ def pack(
     }
     Scorer.from_artifact(unpack(files)).check_golden()
     return files
+
+
+def _about(model: Model, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """The part of a manifest that follows from the fit and the files alone."""
+    return {
+        "format": "lepton-model",
+        "format_version": files_of.FORMAT_VERSION,
+        "spec": model.spec.to_dict(),
+        "recipe": model.recipe.to_dict(),
+        "data_hash": model.data_hash,
+        "reference": model.reference_F.tolist(),
+        "files": {
+            name: {"sha256": sha256(body), "size": len(body)} for name, body in files.items()
+        },
+    }
 
 
 def load(artifact: Artifact) -> BinaryModule:

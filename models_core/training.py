@@ -24,7 +24,8 @@ class FitRecipe:
     """How a model is trained. The defaults suit some 100,000 rows on two CPU cores.
 
     The same recipe, spec, data and number of threads give the same weights to the bit on one
-    machine, unless ``max_seconds`` cuts the run short.
+    machine. A run that ``max_seconds`` would cut short is hurried instead: the learning rate falls
+    with the clock, so that the weights are usable when time is up, but they depend on the clock.
     """
 
     steps: int = 1200  # at most; the learning rate has fallen to 0 at the last one
@@ -36,10 +37,12 @@ class FitRecipe:
     gradient_clip: float = 1.0  # largest norm of a gradient
     evaluate_every: int = 100  # steps between looks at the validation table
     patience: int = 6  # looks without a better PR-AUC before stopping
-    max_seconds: float | None = None  # wall time for the steps; the best weights so far are kept
+    max_seconds: float | None = None  # wall time of the fit, within a look
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where it is fast
     device: Literal["cpu", "cuda", "auto"] = "auto"
-    threads: int | None = None  # CPU threads; None: torch's choice, one for each core
+    # CPU threads; None is torch's choice, one for each core. Threads wait for each other at every
+    # operation, which on cores that others use too costs far more than a second core gives.
+    threads: int | None = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
