@@ -134,7 +134,9 @@ def sign_in(
         page.goto(f"{server.url}/sign-in/")
         page.fill("#username", username)
         page.fill("#password", PASSWORD)
-        page.keyboard.press("Enter")
+        with page.expect_response(lambda answer: answer.request.method == "POST") as signed_in:
+            page.keyboard.press("Enter")
+        assert signed_in.value.status == 302, page.inner_text("main")
         page.wait_for_selector("#connection[data-state=live]")
         return page
 
