@@ -76,12 +76,8 @@ def simulate_with_truth(
     pending: list[tuple[int, int, Payment]] = []
     reports: list[tuple[int, int, str, str]] = []
     chunk_ms = max(min(CHUNK_MS, int(CHUNK_PAYMENTS / records_per_s * 1000)), 1)
-    # Fraud did not begin with the recording: some campaigns are under way already.
-    campaigns_per_ms = records_per_s / 1000 * (parameters.fraud_share / 5)
-    past_ms = int(min(PAST_MS, PAST_CAMPAIGNS / campaigns_per_ms))
-    for payment in _campaigns(world, rng, start_ms - past_ms, past_ms, records_per_s):
-        if payment.ms >= start_ms:
-            heapq.heappush(pending, (payment.ms, next(tie), payment))
+    for payment in _under_way(world, rng, start_ms, records_per_s):
+        heapq.heappush(pending, (payment.ms, next(tie), payment))
     begin = start_ms
     while True:
         end = begin + chunk_ms
@@ -119,6 +115,16 @@ def simulate_with_truth(
 def rhythm(ms: int) -> float:
     """How busy the hour is: 1 on average, 0.35 at 3:00 UTC, 1.65 at 15:00 UTC."""
     return 1.0 - 0.65 * math.cos(2.0 * math.pi * (ms % DAY_MS / DAY_MS - 3 / 24))
+
+
+def _under_way(
+    world: World, rng: np.random.Generator, start_ms: int, payments_per_s: float
+) -> list[Payment]:
+    """What is still to come of campaigns begun before: fraud is older than the recording."""
+    campaigns_per_ms = payments_per_s / 1000 * (world.parameters.fraud_share / 5)
+    past_ms = int(min(PAST_MS, PAST_CAMPAIGNS / campaigns_per_ms))
+    payments = _campaigns(world, rng, start_ms - past_ms, past_ms, payments_per_s)
+    return [payment for payment in payments if payment.ms >= start_ms]
 
 
 def _campaigns(
