@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
+import subprocess
+import sys
 import urllib.request
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,6 +24,7 @@ from benchmarks.champion import install_champion
 from benchmarks.payments import STREAM, payments, span
 from benchmarks.produce import Job, finish, send, sending
 from benchmarks.servers import (
+    ROOT,
     START_LIMIT_S,
     BenchmarkError,
     Process,
@@ -127,20 +131,54 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = options_of(arguments)
     began = clock.monotonic()
-    runs = []
-    for entities in options.entities:
+    if len(options.entities) > 1:
+        result = _compared([_alone(arguments, entities) for entities in options.entities])
+        result["seconds"] = round(clock.monotonic() - began, 1)
+    else:
         with servers(options) as run:
             model = install_champion(run, STREAM, options.model_cache)
-            runs.append(_measure(run, options, entities))
-    results = runs[0].results()
-    if len(runs) > 1:
-        results["us_per_record_by_entities"] = {
-            str(r.entities): r.results()["us_per_record"] for r in runs
-        }
-        results["lost"] = sum(r.audit.lost for r in runs)
-        results["doubled"] = sum(r.audit.doubled for r in runs)
+            measured = _measure(run, options, options.entities[0])
+        protocol, data = _conditions(options, model)
+        seconds = clock.monotonic() - began
+        result = report.line("stream", protocol, data, measured.results(), seconds)
+    report.finish(result, options.save)
+
+
+def _alone(arguments: Sequence[str], entities: int) -> dict[str, Any]:
+    """The line of a run with so many entities, in a process and on servers of its own."""
+    own = ("--entities", str(entities), "--save", "")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.stream", *arguments, *own],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise BenchmarkError(f"The run with {entities} entities failed; see above.")
+    line: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return line
+
+
+def _compared(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One line of several: each measurement by the number of known customers."""
+    results = [line["results"] for line in lines]
+    by_entities = {
+        name: {str(found["known_entities"]): found[name] for found in results}
+        for name in ("records_per_s", "us_per_record", "share_of_time")
+    }
+    totals = {
+        name: sum(found[name] for found in results)
+        for name in ("lost", "doubled", "unexpected", "dead_letters")
+    }
+    data = " / ".join(line["data"] for line in lines)
+    return {**lines[0], "data": data, "results": {**by_entities, **totals}}
+
+
+def _conditions(options: argparse.Namespace, model: str) -> tuple[str, str]:
+    """What was measured, and on what, in words."""
     waiting = (
         "all records waiting in Kafka"
         if options.protocol == "backlog"
@@ -156,8 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{options.records} generated payments of {options.entities[0]} known customers and a "
         "quarter as many terminals, drawn uniformly"
     )
-    result = report.line("stream", protocol, data, results, clock.monotonic() - began)
-    report.finish(result, options.save)
+    return protocol, data
 
 
 def _measure(run: Servers, options: argparse.Namespace, entities: int) -> Measured:
