@@ -37,7 +37,8 @@ APPLY_AT_ONCE = 500  # labels in one transaction
 
 # SKIP LOCKED: several label workers share the work and never wait for each other.
 WAITING = """
-SELECT l.id, l.decision_key, l.positive, l.labelled_at, d.payload, d.occurred_at
+SELECT l.id, l.decision_key, l.positive, least(l.labelled_at, l.received_at), d.payload,
+    d.occurred_at
 FROM (
     SELECT l.* FROM label l JOIN record_key k ON k.key = l.decision_key
     WHERE l.stream = %s AND l.applied_at IS NULL ORDER BY l.id LIMIT %s
