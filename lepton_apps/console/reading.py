@@ -12,9 +12,8 @@ from lepton_apps.alerts import selectors as alert_selectors
 from lepton_apps.alerts.models import Alert, Label
 from lepton_apps.alerts.summary import reason_text
 from lepton_apps.audit.models import AuditEntry
-from lepton_apps.common.errors import NotFoundError
 from lepton_apps.console.templatetags.console import percent
-from lepton_apps.model_registry import selectors as models
+from lepton_apps.model_registry.models import ModelVersion
 from lepton_apps.streaming import selectors as streaming
 from lepton_apps.streaming.models import Decision
 from lepton_apps.verticals import registry
@@ -48,21 +47,24 @@ def pretty(payload: bytes | memoryview | None) -> str:
 
 def verdict(alert: Alert) -> str:
     """Outcome, score and the threshold it reached, as one sentence."""
+    version = ModelVersion.objects.filter(pk=alert.model_version).first()
     sentence = f"Outcome {alert.outcome}: the score is {percent(alert.score)}"
-    reached = _reached(alert)
+    if version is None:
+        return f"{sentence}."
+    reached = _reached(alert, version)
     if reached is not None:
         name, threshold = reached
         sentence += f", at or above the {name} threshold of {percent(threshold)}"
-    return f"{sentence} (model version {alert.model_version})."
+    return f"{sentence} ({version})."
 
 
-def _reached(alert: Alert) -> tuple[str, float] | None:
+def _reached(alert: Alert, version: ModelVersion) -> tuple[str, float] | None:
     """The hardest threshold that the score reached, in the version that decided."""
     try:
         _, stream = registry.stream(alert.stream)
-        thresholds = models.version(stream.model_name, alert.model_version).manifest["thresholds"]
-    except (LookupError, NotFoundError):
-        return None
+    except LookupError:
+        return None  # the stream has gone since
+    thresholds = version.manifest.get("thresholds", {})
     reached = [
         (name, float(thresholds[name]))
         for name in stream.policy.thresholds
@@ -129,7 +131,7 @@ def history(alert: Alert) -> list[dict[str, Any]]:
     """Everything that happened to the alert, newest first: opening, acts, labels from outside."""
     acts = AuditEntry.objects.filter(target=f"alert:{alert.pk}").order_by("at", "id")
     lines = [
-        _line(alert.opened_at, f"opened, {alert.outcome} by version {alert.model_version}"),
+        _line(alert.opened_at, f"opened, outcome {alert.outcome}"),
         *(_line(act.at, _act_text(act), act.why) for act in acts),
         *_outside_labels(alert_selectors.labels_of(alert)),
     ]

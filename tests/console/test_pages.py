@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from lepton_apps.alerts import services
 from lepton_apps.alerts.models import Alert
 from lepton_apps.common import clock
+from lepton_apps.model_registry.models import ModelVersion
 from lepton_apps.streaming.models import DeadLetter, OffsetGap, StreamHalt
 from tests.console.data import (
     STREAM,
@@ -167,6 +168,25 @@ def test_the_alert_page_tells_what_how_sure_and_why(console: Client) -> None:
     assert "14.2" in body
     assert "12.30," in body, "numbers stay as they came"
     assert "record-1" in body
+
+
+def test_the_threshold_is_that_of_the_version_that_decided(console: Client) -> None:
+    common = {
+        "model_name": "fintech.transactions",
+        "stream": STREAM,
+        "schema_hash": "0" * 16,
+        "created_at": clock.now(),
+    }
+    for number, decline in ((7, 0.8), (8, 0.9)):
+        version = ModelVersion.objects.create(
+            number=number, manifest={"thresholds": {"review": 0.4, "decline": decline}}, **common
+        )
+        alert = open_alert(number, score=0.85, model_version=version.pk)
+        name, threshold = ("decline", "80.0 %") if number == 7 else ("review", "40.0 %")
+        sentence = (
+            f"at or above the {name} threshold of {threshold} (fintech.transactions v{number})."
+        )
+        assert sentence in text(console, f"/alerts/{alert.pk}/")
 
 
 def test_an_alert_whose_decision_retention_dropped_still_has_a_page(console: Client) -> None:
