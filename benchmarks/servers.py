@@ -38,6 +38,8 @@ def note(text: str) -> None:
 
 def command(main: Callable[[], None]) -> None:
     """Run a benchmark; what it cannot do is said in a line instead of a traceback."""
+    # Ended from outside, a run still stops the servers that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         main()
     except BenchmarkError as exc:
