@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from lepton_apps.verticals.contract import Stream
 REST_SHARD = -1
 LABEL_SHARD = -2
 MAX_NAME = 200  # characters of a record id or an entity key
+LABEL_AHEAD = timedelta(days=1)  # a label that says it was known later than that is refused
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 PATH = re.compile(r" - at `([^`]*)`$")
 
@@ -90,13 +91,7 @@ class Decoder:
         stream = self._stream
         record = decode(self._decode, payload, self._max_bytes)
         occurred_at = stream.occurred_at(record)
-        if not EARLIEST <= occurred_at <= now + stream.max_ahead:
-            raise RecordRefusedError(
-                f"The event time {occurred_at.isoformat()} is before 1970 or more than "
-                f"{stream.max_ahead} in the future.",
-                reason="absurd_time",
-                path="$.occurred_at",
-            )
+        refuse_absurd(record, "event time", occurred_at, now, stream.max_ahead)
         record_id = stream.record_id(record) or place
         entity_key, secondary = stream.extractor.entity_keys(record)
         return Arrival(
@@ -129,6 +124,26 @@ class Decoder:
             else:
                 batch.arrivals.append(arrival)
         return batch
+
+
+def is_absurd(at: datetime, now: datetime, max_ahead: timedelta) -> bool:
+    """Whether a time is before 1970 or too far in the future to be meant."""
+    return not EARLIEST <= at <= now + max_ahead
+
+
+def refuse_absurd(
+    record: msgspec.Struct, what: str, at: datetime, now: datetime, max_ahead: timedelta
+) -> None:
+    """Refuse a record for one of its times, and name the field that the time was taken from."""
+    if not is_absurd(at, now, max_ahead):
+        return
+    fields = msgspec.structs.fields(record)
+    path = (f"$.{field.encode_name}" for field in fields if getattr(record, field.name) is at)
+    raise RecordRefusedError(
+        f"The {what} {at.isoformat()} is before 1970 or more than {max_ahead} in the future.",
+        reason="absurd_time",
+        path=next(path, "$"),  # made of several fields
+    )
 
 
 def key_of(stream: str, record_id: str, entity_key: str) -> bytes:
