@@ -9,6 +9,9 @@ from typing import Any, Final
 
 from rest_framework import serializers
 
+from lepton_apps.common import clock
+from lepton_apps.streaming.batch import LABEL_AHEAD, is_absurd
+
 VERDICTS: Final = ("positive", "negative")
 
 
@@ -16,13 +19,17 @@ class MomentField(serializers.DateTimeField):
     """A time that says its zone. DRF would take a naive one as UTC and be silently wrong."""
 
     default_error_messages = {
-        "naive": "The time has no zone; write it as 2026-03-01T10:00:00Z or with an offset."
+        "naive": "The time has no zone; write it as 2026-03-01T10:00:00Z or with an offset.",
+        "absurd_time": "The time is before 1970 or more than a day in the future.",
     }
 
     def enforce_timezone(self, value: datetime) -> datetime:
         if value.tzinfo is None:
             self.fail("naive")
-        return super().enforce_timezone(value)
+        moment = super().enforce_timezone(value)
+        if is_absurd(moment, clock.now(), LABEL_AHEAD):
+            self.fail("absurd_time")
+        return moment
 
 
 class VerdictSerializer(serializers.Serializer[Any]):

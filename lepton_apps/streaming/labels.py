@@ -23,7 +23,14 @@ from lepton_apps.common.db import RawConnection, raw_connection, transaction
 from lepton_apps.common.errors import RecordRefusedError
 from lepton_apps.common.metrics import BATCH_REDONE, DEAD_LETTERS, LABELS_APPLIED, RECORDS
 from lepton_apps.streaming import store
-from lepton_apps.streaming.batch import LABEL_SHARD, Rejected, decode, key_of
+from lepton_apps.streaming.batch import (
+    LABEL_AHEAD,
+    LABEL_SHARD,
+    Rejected,
+    decode,
+    key_of,
+    refuse_absurd,
+)
 from lepton_apps.streaming.kafka import Raw, Source
 from lepton_apps.streaming.loading import StateCache, load_states
 from lepton_apps.streaming.loop import Loop
@@ -37,7 +44,8 @@ APPLY_AT_ONCE = 500  # labels in one transaction
 
 # SKIP LOCKED: several label workers share the work and never wait for each other.
 WAITING = """
-SELECT l.id, l.decision_key, l.positive, least(l.labelled_at, l.received_at), d.payload,
+SELECT l.id, l.decision_key, l.positive, least(l.labelled_at, l.received_at),
+    CASE WHEN d.record_id LIKE 'tick:' || d.topic_id || ':%%' THEN NULL ELSE d.payload END,
     d.occurred_at
 FROM (
     SELECT l.* FROM label l JOIN record_key k ON k.key = l.decision_key
@@ -107,12 +115,14 @@ class LabelWorker(Loop):
         labels = self.labels
         record_id = labels.record_id(record)
         key_of(self.scored.name, record_id, record_id)
+        labelled_at = labels.labelled_at(record)
+        refuse_absurd(record, "label's time", labelled_at, clock.now(), LABEL_AHEAD)
         return GivenLabel(
             self.scored.name,
             record_id,
             labels.is_positive(record),
             labels.kind(record),
-            labels.labelled_at(record),
+            labelled_at,
         )
 
     def _save(
@@ -167,7 +177,7 @@ def _apply(raw: RawConnection, stream: Stream) -> int:
         return 0
     keys = list({row[1] for row in rows})
     standing: dict[UUID, Standing] = {
-        key: Standing(positive, counted_at)
+        key: Standing(positive and counted_at is not None, counted_at)
         for key, positive, counted_at in raw.execute(STANDING, [keys])
     }
     decoder = msgspec.json.Decoder(stream.record_type).decode
@@ -175,18 +185,34 @@ def _apply(raw: RawConnection, stream: Stream) -> int:
     counted: dict[int, datetime | None] = {}
     for id_, key, positive, labelled_at, payload, occurred_at in rows:
         known = standing.setdefault(key, Standing())
-        if payload is None:  # retention has dropped the record: history only
+        record = _record(decoder, payload)
+        if record is None:
             counted[id_] = None
             continue
         change = int(positive) - int(known.positive)
         if change:
             at = max(occurred_at, labelled_at) if positive else known.counted_at
-            changes.append(LabelledRecord(decoder(bytes(payload)), at or labelled_at, change))
+            changes.append(LabelledRecord(record, at or labelled_at, change))
             known.positive, known.counted_at = positive, at if positive else None
         counted[id_] = known.counted_at
     _save_states(raw, stream, changes)
     raw.execute(APPLIED, [clock.now(), list(counted), list(counted.values())])
     return len(rows)
+
+
+def _record(decoder: Any, payload: bytes | None) -> Any:
+    """The labelled record. None: the label is history only, and the state does not hear of it.
+
+    So are labels of a record that retention has dropped, of a decision that a tick made, and of
+    a record that an older form of its type had accepted.
+    """
+    if payload is None:
+        return None
+    try:
+        return decode(decoder, payload, len(payload))
+    except RecordRefusedError as exc:
+        log.warning("labelled record no longer decodes", extra={"why": exc.detail})
+        return None
 
 
 def _save_states(raw: RawConnection, stream: Stream, changes: Sequence[LabelledRecord]) -> None:

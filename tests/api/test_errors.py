@@ -136,6 +136,8 @@ WRONG_LABELS: list[tuple[dict[str, Any], str, str]] = [
     ({"labelled_at": "2026-03-01T10:00:00"}, "labelled_at", "naive"),
     ({"labelled_at": "yesterday"}, "labelled_at", "invalid"),
     ({"labelled_at": "0001-01-01T00:00:00+14:00"}, "labelled_at", "overflow"),
+    ({"labelled_at": "1969-12-31T23:59:59Z"}, "labelled_at", "absurd_time"),
+    ({"labelled_at": "9000-01-01T00:00:00Z"}, "labelled_at", "absurd_time"),
     ({"verdict": "fraud"}, "verdict", "invalid_choice"),
     ({"record_id": "a\0b"}, "record_id", "null_characters_not_allowed"),
     ({"record_id": "x" * 201}, "record_id", "max_length"),
