@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import uuid
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Protocol
 
@@ -90,7 +91,7 @@ class Broker(Protocol):
         """One sentence: which broker it is and what it keeps."""
 
 
-class _BrokerProcess:
+class _BrokerProcess(ABC):
     """What both have in common: one process, one kept port, a first answer."""
 
     keeps_data = False
@@ -154,9 +155,9 @@ class _BrokerProcess:
     def is_alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @abstractmethod
     def _prepare(self) -> list[str]:
         """Put the broker's files in place and return its command line."""
-        raise NotImplementedError
 
     def _wait_until_ready(self) -> None:
         process = self._process

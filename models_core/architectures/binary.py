@@ -6,6 +6,8 @@ T = bins of a feature.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +17,7 @@ _HEAVY_TAIL_SD = 8.0
 _TAIL = 0.001  # training quantiles beyond which a value is clipped, at either end
 
 
-class BinaryModule(nn.Module):
+class BinaryModule(nn.Module, ABC):
     """Raw features to logits of one yes/no question.
 
     Derived classes give ``member_logits``; each member is trained on its own loss and their mean
@@ -31,17 +33,17 @@ class BinaryModule(nn.Module):
         super().__init__()
         self.num_features = num_features
 
+    @abstractmethod
     def prepare(self, x_NF: Tensor, log_odds: float) -> None:
         """Learn the scale of raw features from training rows, and start at the base rate.
 
         Called once by fit, before the first step. Without the base rate a rare answer costs the
         first hundreds of steps.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def member_logits(self, x_BF: Tensor) -> Tensor:
         """``(B, K)`` logits, one for each member."""
-        raise NotImplementedError
 
     def forward(self, x_BF: Tensor) -> Tensor:
         logit_B: Tensor = self.member_logits(x_BF).mean(dim=1)
