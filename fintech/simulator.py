@@ -61,13 +61,9 @@ def simulate_with_truth(
     Raises:
         ValueError: ``start`` is naive or ``records_per_s`` is not above 0.
     """
-    if start.tzinfo is None:
-        raise ValueError(f"start={start.isoformat()} has no time zone.")
-    if not records_per_s > 0:
-        raise ValueError(f"records_per_s={records_per_s} is not above 0.")
+    start_ms = _checked(start, records_per_s)
     parameters = parameters or WorldParameters()
     world = World(seed, records_per_s, parameters)
-    start_ms = (start - EPOCH) // timedelta(milliseconds=1)
     run = hashlib.blake2b(f"{seed} {start_ms} {records_per_s}".encode(), digest_size=5).hexdigest()
     # Where another run leaves off another one may go on: ids must not meet.
     rng = np.random.default_rng([seed, start_ms])
@@ -110,6 +106,15 @@ def simulate_with_truth(
         for _, simulated in rows:
             yield simulated
         begin = end
+
+
+def _checked(start: datetime, records_per_s: float) -> int:
+    """The start in ms since 1970, if a world can begin there and at that rate."""
+    if start.tzinfo is None:
+        raise ValueError(f"start={start.isoformat()} has no time zone.")
+    if not records_per_s > 0:
+        raise ValueError(f"records_per_s={records_per_s} is not above 0.")
+    return (start - EPOCH) // timedelta(milliseconds=1)
 
 
 def rhythm(ms: int) -> float:
