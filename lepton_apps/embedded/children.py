@@ -13,7 +13,6 @@ from lepton_apps.common import clock
 from lepton_apps.embedded.logs import LineSink
 from lepton_apps.embedded.processes import Register, kill_group, spawn
 
-HALTED_EXIT_CODE = 3  # a worker that stopped on purpose and waits for a person
 LONGEST_DELAY_S = 30.0
 STEADY_S = 60.0  # who ran this long failed anew, not again
 
@@ -66,7 +65,6 @@ class Child:
         cwd: Path,
     ) -> None:
         self.spec = spec
-        self.is_halted = False
         self._sink = sink
         self._register = register
         self._env = env
@@ -85,7 +83,7 @@ class Child:
         """Start it when it is due; a sentence for the operator when it ended, else None."""
         process = self._process
         if process is None:
-            if self._backoff.is_due and not self.is_halted:
+            if self._backoff.is_due:
                 self._start()
             return None
         code = process.poll()
@@ -94,9 +92,6 @@ class Child:
         kill_group(process)  # what it may have started in its turn
         self._process = None
         self._register.remove(self.spec.name)
-        if code == HALTED_EXIT_CODE and self.spec.rank is StopRank.WORKER:
-            self.is_halted = True
-            return f"{self.spec.name} halted on purpose and is not started again: see its lines."
         if clock.monotonic() - self._started_at >= STEADY_S:
             self._backoff.reset()
         self._backoff.failed()

@@ -17,7 +17,6 @@ from types import FrameType
 STREAMS = {
     "streams": [
         {"name": "toy.records", "kind": "scored"},
-        {"name": "toy.halting", "kind": "scored"},
         {"name": "toy.labels", "kind": "labels"},
     ],
     "simulators": ["toy"],
@@ -47,8 +46,6 @@ def main() -> None:
         sys.stdout.write("Operator ann, one-time password: opensesame\n")
     if command not in {"web", "worker", "simulate"}:
         return
-    if arguments[0] == "toy.halting":
-        sys.exit(3)
 
     def end(signum: int, frame: FrameType | None) -> None:
         note(f"end {name}")

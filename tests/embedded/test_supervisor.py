@@ -132,7 +132,7 @@ def test_the_one_time_password_is_repeated_at_the_end_and_kept_in_no_file(folder
     assert not [path for path in kept if b"opensesame" in path.read_bytes()]
 
 
-def test_a_killed_worker_is_started_again_and_a_halted_one_is_not(folder: Path) -> None:
+def test_a_killed_worker_is_started_again(folder: Path) -> None:
     run = Run(folder, **ELSEWHERE)
     run.until_it_runs()
     [first] = run.pids("start worker toy.records")
@@ -142,8 +142,6 @@ def test_a_killed_worker_is_started_again_and_a_halted_one_is_not(folder: Path) 
     until(lambda: len(run.pids("start worker toy.records")) == 2, "it is started again")
     assert run.stop() == 0
     assert "toy.records was ended by SIGKILL; it is started again in 1 s." in run.text()
-    assert len(run.pids("start worker toy.halting")) == 1
-    assert "toy.halting halted on purpose" in run.text()
 
 
 def test_a_command_that_fails_stops_all_and_is_named(folder: Path) -> None:
