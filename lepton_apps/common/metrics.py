@@ -31,7 +31,7 @@ SHORT_S = (
 RECORDS = Counter(
     "lepton_records",
     "Records taken from a topic or over REST, by what became of them.",
-    ["stream", "result"],  # decided, repeated, rejected, labelled, skipped
+    ["stream", "result"],  # decided, repeated, rejected, labelled
 )
 BATCH_SECONDS = Histogram(
     "lepton_batch_duration_seconds",
@@ -48,7 +48,7 @@ BATCH_RECORDS = Histogram(
 BATCH_REDONE = Counter(
     "lepton_batches_redone",
     "Batches taken again because another writer was faster, or by record to find a culprit.",
-    ["stream", "why"],  # conflict, repeat, isolate, database
+    ["stream", "why"],  # conflict, isolate
 )
 LAG_RECORDS = Gauge(
     "lepton_consumer_lag_records",
