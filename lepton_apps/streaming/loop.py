@@ -106,7 +106,8 @@ class Loop(ABC):
         raws = source.poll(self.batch_size, POLL_S)
         BATCH_SECONDS.labels(self.stream, "poll").observe(clock.monotonic() - started)
         if not self._in_order(source, raws):
-            offsets.take_up(raw, self.stream, source, self.positions)
+            ends = offsets.cut_short(source, self.positions, raws)
+            offsets.take_up(raw, self.stream, source, self.positions, ends)
             self._topic_checked_at = clock.monotonic()
             self.lost_track()
         elif raws:

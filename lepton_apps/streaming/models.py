@@ -160,7 +160,7 @@ class OffsetGap(models.Model):
     class Kind(models.TextChoices):
         RETENTION = "retention"  # deleted by the broker's policy before they were read
         RECREATED = "recreated"  # the topic, or the whole broker, started again empty
-        TRUNCATED = "truncated"  # the log ends before the place that was read already
+        TRUNCATED = "truncated"  # the log ends at from_offset; it was read to to_offset before
 
     stream = models.CharField(max_length=64)
     topic_id = models.UUIDField()
@@ -175,8 +175,8 @@ class OffsetGap(models.Model):
 
     @property
     def lost(self) -> int:
-        """Number of records that were never read."""
-        return self.to_offset - self.from_offset
+        """Number of records that were never read. Those of a log cut short were read before."""
+        return 0 if self.kind == self.Kind.TRUNCATED else self.to_offset - self.from_offset
 
 
 class StreamHalt(models.Model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -12,11 +13,15 @@ from lepton_apps.common.db import RawConnection, transaction
 from lepton_apps.common.errors import UnavailableError
 from lepton_apps.common.metrics import RECORDS_LOST
 from lepton_apps.streaming import store
-from lepton_apps.streaming.kafka import Source
+from lepton_apps.streaming.kafka import Raw, Source
 from lepton_apps.streaming.models import OffsetGap, StreamOffset
 from lepton_apps.streaming.pipeline import PartitionClock
 
 log = logging.getLogger(__name__)
+
+# After a log was cut short: how far before its end to go on. What came since it was cut has not
+# been read; what was there before is, and is recognised by its ids.
+READ_AGAIN = 10_000
 
 
 class TopicMissingError(UnavailableError):
@@ -43,8 +48,33 @@ class Positions:
         self.high_waters.clear()
 
 
-def take_up(raw: RawConnection, stream: str, source: Source, positions: Positions) -> None:
-    """Set positions after an assignment: seek to the stored offsets, count what was lost."""
+def cut_short(source: Source, positions: Positions, raws: Sequence[Raw]) -> dict[int, int]:
+    """The ends of logs that end before the place where this worker is, by partition.
+
+    A client that is beyond the end of a log starts at its beginning again, so messages from before
+    our place come; the fetch that brought them told where the log ends. The end alone proves
+    nothing: a new leader may know of a smaller one for a moment.
+    """
+    if positions.topic_id != source.topic_id() or positions.generation != source.generation:
+        return {}
+    waters = source.high_waters()
+    places = positions.next_offsets
+    back = {raw.partition for raw in raws if raw.offset < places.get(raw.partition, -1)}
+    return {p: waters[p] for p in back if waters.get(p, places[p]) < places[p]}
+
+
+def take_up(
+    raw: RawConnection,
+    stream: str,
+    source: Source,
+    positions: Positions,
+    ends: Mapping[int, int] | None = None,
+) -> None:
+    """Set positions after an assignment: seek to the stored offsets, count what was lost.
+
+    ``ends`` are those of ``cut_short``.
+    """
+    ends = ends or {}
     generation = source.generation
     topic_id = source.topic_id()
     if topic_id is None:
@@ -78,7 +108,11 @@ def take_up(raw: RawConnection, stream: str, source: Source, positions: Position
             positions.clocks[partition] = PartitionClock()
         for partition, row in stored.items():
             start = max(row.next_offset, first[partition])
-            if start > row.next_offset:
+            end = ends.get(partition, row.next_offset)
+            if end < row.next_offset:
+                start = max(first[partition], end - READ_AGAIN)
+                _note_cut(raw, stream, row, start, end, now)
+            elif start > row.next_offset:
                 _note_gap(raw, stream, row, OffsetGap.Kind.RETENTION, start, now)
             positions.next_offsets[partition] = start
             positions.clocks[partition] = PartitionClock(row.watermark, row.last_tick)
@@ -116,27 +150,8 @@ def _note_gap(
     now: datetime,
 ) -> None:
     """Count a loss once: the offset moves with it, so only one worker can."""
-    moved = raw.execute(
-        "UPDATE stream_offset SET next_offset = %s, high_water = greatest(high_water, %s),"
-        " updated_at = %s"
-        " WHERE stream = %s AND topic_id = %s AND partition = %s AND next_offset = %s",
-        [
-            to_offset,
-            to_offset,
-            now,
-            stream,
-            row.topic_id,
-            row.partition,
-            row.next_offset,
-        ],
-    )
-    if moved.rowcount != 1:
-        raise store.StaleAssignmentError(f"{stream}[{row.partition}] has been moved on.")
-    raw.execute(
-        "INSERT INTO offset_gap (stream, topic_id, partition, kind, from_offset, to_offset,"
-        " noticed_at) VALUES (%s, %s, %s, %s, %s, %s, %s)",
-        [stream, row.topic_id, row.partition, kind, row.next_offset, to_offset, now],
-    )
+    _move(raw, stream, row, to_offset, max(row.high_water, to_offset), now)
+    _add_gap(raw, stream, row, kind, (row.next_offset, to_offset), now)
     lost = to_offset - row.next_offset
     RECORDS_LOST.labels(stream, str(kind)).inc(lost)
     log.error(
@@ -147,6 +162,58 @@ def _note_gap(
             "kind": str(kind),
             "lost": lost,
         },
+    )
+
+
+def _note_cut(
+    raw: RawConnection, stream: str, row: StreamOffset, start: int, end: int, now: datetime
+) -> None:
+    """A log ends at ``end``, before the stored offset: go on from ``start``, and say so once.
+
+    What lay between was read and decided; lost is only what was known to wait behind it.
+    """
+    _move(raw, stream, row, start, end, now)
+    kind = OffsetGap.Kind.TRUNCATED
+    _add_gap(raw, stream, row, kind, (end, row.next_offset), now)
+    lost = max(0, row.high_water - row.next_offset)
+    RECORDS_LOST.labels(stream, str(kind)).inc(lost)
+    log.error(
+        "the log was cut short: it ends before what was read",
+        extra={
+            "stream": stream,
+            "partition": row.partition,
+            "end": end,
+            "was_at": row.next_offset,
+            "goes_on_at": start,
+            "lost": lost,
+        },
+    )
+
+
+def _move(
+    raw: RawConnection, stream: str, row: StreamOffset, to: int, high_water: int, now: datetime
+) -> None:
+    moved = raw.execute(
+        "UPDATE stream_offset SET next_offset = %s, high_water = %s, updated_at = %s"
+        " WHERE stream = %s AND topic_id = %s AND partition = %s AND next_offset = %s",
+        [to, high_water, now, stream, row.topic_id, row.partition, row.next_offset],
+    )
+    if moved.rowcount != 1:
+        raise store.StaleAssignmentError(f"{stream}[{row.partition}] has been moved on.")
+
+
+def _add_gap(
+    raw: RawConnection,
+    stream: str,
+    row: StreamOffset,
+    kind: OffsetGap.Kind,
+    span: tuple[int, int],
+    now: datetime,
+) -> None:
+    raw.execute(
+        "INSERT INTO offset_gap (stream, topic_id, partition, kind, from_offset, to_offset,"
+        " noticed_at) VALUES (%s, %s, %s, %s, %s, %s, %s)",
+        [stream, row.topic_id, row.partition, kind, *span, now],
     )
 
 

@@ -23,6 +23,10 @@ class InMemorySource:
         self.partitions = frozenset({raw.partition for raw in raws} | {0})
 
     def poll(self, max_records: int, timeout_s: float) -> list[Raw]:
+        ends = self.high_waters()
+        for partition, place in self.places.items():
+            if place > ends.get(partition, 0):  # as a client does that is beyond the end
+                self.places[partition] = self.first.get(partition, 0)
         found = [
             raw
             for raw in self.raws
