@@ -27,6 +27,7 @@ from lepton_apps.verticals import registry
 
 SILENT_AFTER = timedelta(minutes=5)  # a worker without a beat for so long is not listed any more
 GAPS_SHOWN = 20
+GAPS_SHOWN_FOR = timedelta(days=7)  # then only the table has them
 
 
 def decisions(keys: Iterable[UUID]) -> list[Decision]:
@@ -122,7 +123,8 @@ def stream_overviews(verticals: Collection[str]) -> list[dict[str, Any]]:
         .order_by("started_at")
     )
     offsets = _grouped(StreamOffset.objects.filter(stream__in=names).order_by("-updated_at"))
-    gaps = _grouped(OffsetGap.objects.filter(stream__in=names).order_by("-id")[:GAPS_SHOWN])
+    recent = OffsetGap.objects.filter(stream__in=names, noticed_at__gte=now - GAPS_SHOWN_FOR)
+    gaps = _grouped(recent.order_by("-id")[:GAPS_SHOWN])
     halts = _grouped(StreamHalt.objects.filter(stream__in=names, resumed_at=None))
     letters = {
         row["stream"]: row["count"]
