@@ -29,6 +29,13 @@ WHERE stream = %s AND record_id NOT LIKE 'tick:%%' ORDER BY decided_at, partitio
 """
 
 
+class TicksNotReplayedError(LeptonError):
+    """Ticks belong between records; states made anew without them would be subtly wrong."""
+
+    code = "ticks_not_replayed"
+    status = 409
+
+
 class StreamInUseError(LeptonError):
     """A worker reads the stream; its states cannot be made anew under it."""
 
@@ -40,7 +47,18 @@ def rebuild_states(raw: RawConnection, stream: Stream, progress: Callable[[int, 
     """Drop the states of a stream and make them again; returns the number of records taken.
 
     All of it is one transaction: a failure leaves the states as they were.
+
+    Raises:
+        TicksNotReplayedError: the stream has ticks.
+        StreamInUseError: workers read it.
     """
+    if stream.tick is not None:
+        raise TicksNotReplayedError(
+            f"The states of {stream.name} come from records and ticks, and ticks cannot be given "
+            "again. Let the stream start with empty states instead: see docs/verticals.md, 'When "
+            "the extractor changes'.",
+            stream=stream.name,
+        )
     _refuse_if_in_use(raw, stream)
     done = 0
     with transaction(raw):
