@@ -24,7 +24,10 @@ class Housekeeping:
 
 
 def keep_house(raw: RawConnection) -> Housekeeping:
-    """Make the partitions of the next days and drop those past their retention. Idempotent."""
+    """Make the partitions of the next days and drop those past their retention. Idempotent.
+
+    Ticks are as old as their event time, and kept as long as decisions.
+    """
     today = clock.now().date()
     made: list[str] = []
     dropped: list[str] = []
@@ -44,6 +47,8 @@ def keep_house(raw: RawConnection) -> Housekeeping:
                     made.append(name(table, day))
             column = TIME_COLUMN[table]
             raw.execute(f"DELETE FROM {table}_default WHERE {column} < %s", [_start(oldest)])  # noqa: S608
+    oldest = today - timedelta(days=settings.RETENTION_DAYS["decision"])
+    raw.execute("DELETE FROM tick WHERE at < %s", [_start(oldest)])
     return Housekeeping(tuple(made), tuple(dropped))
 
 
