@@ -23,11 +23,13 @@ from lepton_apps.common.metrics import BATCH_REDONE, RECORDS
 from lepton_apps.streaming import selectors
 from lepton_apps.streaming.batch import REST_SHARD, Arrival, Batch
 from lepton_apps.streaming.kafka import ORIGIN_HEADER, Producer
+from lepton_apps.streaming.loading import load_knowledge
 from lepton_apps.streaming.models import DeadLetter, StreamHalt
 from lepton_apps.streaming.path import StreamPath, Taken
 from lepton_apps.streaming.store import ConflictError
 
 ATTEMPTS = 20
+KNOWLEDGE_S = 3.0  # what workers have learned is asked for again after so long
 TURN_S = 0.5
 TAKE_TURN = "SELECT pg_try_advisory_lock(hashtextextended(%s, 1))"
 END_TURN = "SELECT pg_advisory_unlock(hashtextextended(%s, 1))"
@@ -45,17 +47,33 @@ class NotHaltedError(LeptonError):
     status = 409
 
 
+class SharedPath(StreamPath):
+    """The way of a stream for all threads of a web process. It caches no states."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._knowledge_until = clock.monotonic()
+
+    def learn(self, raw: RawConnection) -> None:
+        """Take up what the whole stream has learned; a worker does so with its partitions."""
+        at = clock.monotonic()
+        if at >= self._knowledge_until:
+            self.knowledge = load_knowledge(raw, self.stream)
+            self._knowledge_until = at + KNOWLEDGE_S
+
+
 @cache
-def path_of(stream: str) -> StreamPath:
-    """The way of a stream in this process; threads share it, and it caches no states."""
-    return StreamPath(stream)
+def path_of(stream: str) -> SharedPath:
+    return SharedPath(stream)
 
 
 def score(stream: str, payloads: Sequence[bytes]) -> list[dict[str, Any]]:
     """What would be decided on these records now. Writes nothing, and repeats are scored too."""
     path = path_of(stream)
     arrivals = decode_all(path, payloads)
-    taken = path.take(raw_connection(), Batch(arrivals), {}, durable=False)
+    raw = raw_connection()
+    path.learn(raw)
+    taken = path.take(raw, Batch(arrivals), {}, durable=False)
     return _fresh(path, taken)
 
 
@@ -69,6 +87,7 @@ def decide(stream: str, payloads: Sequence[bytes]) -> list[dict[str, Any]]:
     path = path_of(stream)
     arrivals = decode_all(path, payloads)
     raw = raw_connection()
+    path.learn(raw)
     for attempt in range(ATTEMPTS):
         try:
             with in_turn(raw, stream) if attempt else nullcontext():
