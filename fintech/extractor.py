@@ -106,9 +106,8 @@ class TransactionExtractor:
         return self._schema
 
     def entity_keys(self, record: Transaction) -> tuple[str, tuple[str, ...]]:
-        """The customer; the terminal, and the known frauds of both."""
-        terminal, customer = record.terminal, record.customer
-        return customer, (f"t:{terminal}", f"r:t:{terminal}", f"r:c:{customer}")
+        """The customer, and the terminal. The known frauds of both are ``label_keys``."""
+        return record.customer, (f"t:{record.terminal}",)
 
     def label_keys(self, record: Transaction) -> tuple[str, ...]:
         """The known frauds of the record's terminal and customer."""

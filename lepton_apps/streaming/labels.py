@@ -22,7 +22,7 @@ from lepton_apps.common import clock
 from lepton_apps.common.db import RawConnection, raw_connection, transaction
 from lepton_apps.common.errors import RecordRefusedError
 from lepton_apps.common.metrics import BATCH_REDONE, DEAD_LETTERS, LABELS_APPLIED, RECORDS
-from lepton_apps.streaming import store
+from lepton_apps.streaming import mirror, store
 from lepton_apps.streaming.batch import (
     LABEL_AHEAD,
     LABEL_SHARD,
@@ -31,8 +31,9 @@ from lepton_apps.streaming.batch import (
     key_of,
     refuse_absurd,
 )
+from lepton_apps.streaming.caches import StateCache
 from lepton_apps.streaming.kafka import Raw, Source
-from lepton_apps.streaming.loading import StateCache, load_states
+from lepton_apps.streaming.loading import load_states
 from lepton_apps.streaming.loop import Loop
 from lepton_apps.streaming.store import ConflictError, Move
 from lepton_apps.verticals import registry
@@ -221,7 +222,9 @@ def _save_states(raw: RawConnection, stream: Stream, changes: Sequence[LabelledR
     keys: set[Any] = set()
     for change in changes:
         keys.update(stream.extractor.label_keys(change.record))
+    mirror.take_turn(raw, stream.name)
     loaded = load_states(raw, stream, (), keys, StateCache(0), {}, {})
     extraction = stream.extractor.apply_labels(changes, LABEL_SHARD, loaded.working.states())
     loaded.working.take(extraction)
     store.save_states(raw, stream, loaded)
+    mirror.stamp(raw, stream.name, [key for key, _ in extraction.secondary])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,8 +9,10 @@ from typing import Any
 
 from lepton_apps.common.db import RawConnection
 from lepton_apps.common.errors import UnavailableError
-from lepton_apps.streaming.batch import Arrival
-from lepton_apps.streaming.binary import HotCursor, TextArray, UuidArray
+from lepton_apps.streaming.batch import REST_SHARD, Arrival
+from lepton_apps.streaming.binary import HotCursor, IntArray, TextArray, UuidArray
+from lepton_apps.streaming.caches import ShardCache, StateCache
+from lepton_apps.streaming.mirror import LabelMirror, SecondaryStates
 from lepton_apps.streaming.pipeline import Working
 from lepton_apps.verticals.contract import Stream
 
@@ -28,6 +29,7 @@ SECONDARY = """
 SELECT entity_key, shard, version, schema, state FROM secondary_state
 WHERE stream = %b AND entity_key = ANY(%b)
 """
+SECONDARY_OF_OTHERS = f"{SECONDARY} AND shard = ANY(%b)"
 
 
 class StateSchemaError(UnavailableError):
@@ -43,44 +45,8 @@ class Loaded:
     working: Working
     primary_versions: dict[str, int] = field(default_factory=dict)
     secondary_versions: dict[tuple[str, int], int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class CachedState:
-    version: int
-    due_at: datetime | None
-    partition: int | None
-    state: bytes
-
-
-class StateCache:
-    """Main-entity states this worker wrote last, so that a hot entity is not read again.
-
-    A stale entry cannot hurt: saving finds another version in the database, nothing is written,
-    the entries of the batch are dropped and the batch is taken again.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._states: OrderedDict[str, CachedState] = OrderedDict()
-
-    def get(self, key: str) -> CachedState | None:
-        return self._states.get(key)
-
-    def put(self, key: str, state: CachedState) -> None:
-        self._states[key] = state
-        self._states.move_to_end(key)
-
-    def trim(self) -> None:
-        while len(self._states) > self._capacity:
-            self._states.popitem(last=False)
-
-    def drop(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            self._states.pop(key, None)
-
-    def clear(self) -> None:
-        self._states.clear()
+    secondary_keys: Collection[str] = ()
+    unknown: Collection[str] = ()  # secondary entities that were not in memory
 
 
 def fetch(raw: RawConnection, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -101,10 +67,22 @@ def load_states(
     cache: StateCache,
     due: dict[int, datetime],
     knowledge: dict[str, bytes],
+    labelled: LabelMirror | None = None,
+    shards: ShardCache | None = None,
 ) -> Loaded:
-    """Read the states of a batch. ``due`` asks for the entities with timers, by partition."""
+    """Read the states of a batch. ``due`` asks for the entities with timers, by partition.
+
+    With a mirror of what labels wrote, ``secondary_keys`` need not name those entities.
+    """
     schema = stream.extractor.schema.hash
-    loaded = Loaded(Working(primary={}, secondary={}, knowledge=knowledge))
+    secondary: dict[str, dict[int, bytes]] = {}
+    if labelled is not None:
+        labelled.refresh(raw)
+        for found in labelled.schemas:
+            refuse_schema(stream, found, schema)
+        secondary = SecondaryStates(labelled.states)
+    loaded = Loaded(Working(primary={}, secondary=secondary, knowledge=knowledge))
+    loaded.secondary_keys = secondary_keys
     working = loaded.working
     missing = []
     for key in entity_keys:
@@ -112,11 +90,11 @@ def load_states(
         if cached is None:
             missing.append(key)
         else:
-            working.primary[key] = cached.state
-            loaded.primary_versions[key] = cached.version
-            if cached.due_at is not None:
-                working.due_at[key] = cached.due_at
-                working.partitions[key] = cached.partition
+            version, due_at, partition, working.primary[key] = cached
+            loaded.primary_versions[key] = version
+            if due_at is not None or partition is not None:
+                working.due_at[key] = due_at
+                working.partitions[key] = partition
     rows = fetch(raw, PRIMARY, [stream.name, TextArray(missing)]) if missing else []
     for partition, at in due.items():
         rows += fetch(raw, DUE, [stream.name, partition, at])
@@ -126,17 +104,59 @@ def load_states(
             continue
         working.primary[key] = state
         loaded.primary_versions[key] = version
-        if due_at is not None:
+        # Also without a timer: whoever writes the state next must not lose its partition.
+        if due_at is not None or partition is not None:
             working.due_at[key] = due_at
             working.partitions[key] = partition
-    if secondary_keys:
-        for key, shard, version, found, state in fetch(
-            raw, SECONDARY, [stream.name, TextArray(list(secondary_keys))]
-        ):
+    for key, shard, version, found, state in _secondary_rows(
+        raw, stream, secondary_keys, loaded, shards
+    ):
+        if found != schema:
             refuse_schema(stream, found, schema)
-            working.secondary.setdefault(key, {})[shard] = state
-            loaded.secondary_versions[key, shard] = version
+        secondary.setdefault(key, {})[shard] = state
+        loaded.secondary_versions[key, shard] = version
     return loaded
+
+
+def _secondary_rows(
+    raw: RawConnection,
+    stream: Stream,
+    keys: Collection[str],
+    loaded: Loaded,
+    shards: ShardCache | None,
+) -> list[tuple[Any, ...]]:
+    """The shards to read; those of our own that are in memory go straight into ``loaded``."""
+    if not keys:
+        return []
+    if shards is None:
+        return fetch(raw, SECONDARY, [stream.name, TextArray(list(keys))])
+    shards.trim()
+    loaded.secondary_versions = shards.versions
+    unknown, known = [], []
+    for key in keys:
+        states = shards.states.get(key)
+        if states is None:
+            unknown.append(key)
+            continue
+        known.append(key)
+        if states:
+            loaded.working.secondary[key] = states
+    rows = fetch(raw, SECONDARY, [stream.name, TextArray(unknown)]) if unknown else []
+    if known and shards.others:
+        asked = [stream.name, TextArray(known), IntArray(shards.others)]
+        rows += fetch(raw, SECONDARY_OF_OTHERS, asked)
+    loaded.unknown = unknown
+    return rows
+
+
+def keep_shards(loaded: Loaded, shards: ShardCache) -> None:
+    """After a save: what the batch wrote and read is known from now on."""
+    secondary = loaded.working.secondary
+    for key in loaded.unknown:
+        shards.states[key] = secondary.get(key) or {}
+    for key, shard in loaded.working.changed_secondary:
+        shards.states[key] = secondary[key]
+        shards.versions[key, shard] = shards.versions.get((key, shard), 0) + 1
 
 
 def refuse_schema(stream: Stream, found: str, expected: str) -> None:
@@ -155,11 +175,21 @@ def load_knowledge(raw: RawConnection, stream: Stream) -> dict[str, bytes]:
     return {id_: bytes(body) for id_, body in rows}
 
 
-def keys_of(arrivals: Iterable[Arrival]) -> tuple[set[str], set[str]]:
-    """The main and the secondary entities of a batch."""
+def shards_of(raw: RawConnection, stream: str) -> set[int]:
+    """Every shard that writers of records may have: REST's, and one for each partition."""
+    rows = fetch(raw, "SELECT DISTINCT partition FROM stream_offset WHERE stream = %b", [stream])
+    return {REST_SHARD} | {row[0] for row in rows}
+
+
+def keys_of(
+    stream: Stream, arrivals: Iterable[Arrival], *, with_labels: bool
+) -> tuple[set[str], set[str]]:
+    """The main and the secondary entities of a batch; with those that only labels write."""
     primary: set[str] = set()
     secondary: set[str] = set()
     for arrival in arrivals:
         primary.add(arrival.entity_key)
         secondary.update(arrival.secondary_keys)
+        if with_labels:
+            secondary.update(stream.extractor.label_keys(arrival.record))
     return primary, secondary

@@ -6,7 +6,7 @@ Each step is a call in ``StreamPath.take``; there is no other way from a record 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,15 +21,18 @@ from lepton_apps.model_registry.serving import ModelSource, ServedModel
 from lepton_apps.streaming import alerting, pipeline, store
 from lepton_apps.streaming.alerting import AlertChanges
 from lepton_apps.streaming.batch import Arrival, Batch, Decoder
+from lepton_apps.streaming.caches import CachedState, ShardCache, StateCache
+from lepton_apps.streaming.copying import FEW
 from lepton_apps.streaming.loading import (
-    CachedState,
     Loaded,
-    StateCache,
+    keep_shards,
     keys_of,
     known_keys,
     load_states,
 )
+from lepton_apps.streaming.mirror import LabelMirror
 from lepton_apps.streaming.pipeline import Decided, PartitionClock, Reason, TickGiven
+from lepton_apps.streaming.roundtrips import is_one_quiet, load_few, save_one
 from lepton_apps.streaming.store import BatchResult, Move
 from lepton_apps.verticals import registry
 from lepton_apps.verticals.contract import Extraction, States
@@ -63,11 +66,26 @@ class StreamPath:
         self.decoder = Decoder(self.stream, settings.MAX_RECORD_BYTES)
         self.models = ModelSource(self.stream)
         self.cache = StateCache(cache_entities)
+        # Only a worker follows the labels; a single record is better off asking for its own.
+        self.labelled = LabelMirror(name) if cache_entities else None
+        self.shards = ShardCache(cache_entities) if cache_entities else None
         self.knowledge: dict[str, bytes] = {}
 
     def warm_up(self) -> None:
         """Load or compile the extractor's kernels before the first record waits for them."""
         self.stream.extractor.extract([], [], States({}, {}, {}))
+
+    def forget(self, knowledge: dict[str, bytes], others: Collection[int]) -> None:
+        """Drop what was remembered between batches, and start with what the stream knows.
+
+        ``others`` are the shards of secondary entities that somebody else may write.
+        """
+        self.cache.clear()
+        self.knowledge = knowledge
+        if self.shards is not None:
+            self.shards.take_up(others)
+        if self.labelled is not None:
+            self.labelled.forget()
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -95,40 +113,57 @@ class StreamPath:
         model = self.models.current()
         now = clock.now()
         with self.step("load"):
-            # A what-if asks what would be decided now, whatever was decided before.
-            first, repeated = (
-                self._split_repeats(raw, batch.arrivals) if durable else (batch.arrivals, [])
+            first, repeated, loaded = self._ready(
+                raw, batch.arrivals, clocks, idle, durable=durable
             )
-            loaded = self._load(raw, first, clocks, idle)
-        with self.step("extract"):
-            rows, ticks = pipeline.extract(self.stream, first, loaded.working, clocks)
-            for idle_tick in idle:
-                self._tick(idle_tick, loaded, rows, ticks, clocks)
-        with self.step("score"):
-            s_B = pipeline.score(self.stream, rows, model)
-        with self.step("decide"):
-            decided = pipeline.decide(self.stream, rows, s_B, model)
-            reasons = self._reasons(decided, model)
-            alerts = self._alerts(raw, decided, reasons, now) if durable else None
-        result = BatchResult(
-            now,
-            loaded,
-            decided,
-            alerts or AlertChanges([], {}, {}),
-            batch.rejected,
-            moves,
-            ticks,
-        )
-        if durable:
-            with self.step("save"):
-                self._save(raw, result)
+        with self._dropped_on_error(loaded):
+            with self.step("extract"):
+                rows, ticks = pipeline.extract(self.stream, first, loaded.working, clocks)
+                for idle_tick in idle:
+                    self._tick(idle_tick, loaded, rows, ticks, clocks)
+            with self.step("score"):
+                s_B = pipeline.score(self.stream, rows, model)
+            with self.step("decide"):
+                decided = pipeline.decide(self.stream, rows, s_B, model)
+                reasons = self._reasons(decided, model)
+                alerts = self._alerts(raw, decided, reasons, now) if durable else None
+            result = BatchResult(
+                now,
+                loaded,
+                decided,
+                alerts or AlertChanges([], {}, {}),
+                batch.rejected,
+                moves,
+                ticks,
+            )
+            if durable:
+                with self.step("save"):
+                    self._save(raw, result)
         return Taken(result, reasons, repeated)
 
-    def _split_repeats(
-        self, raw: RawConnection, arrivals: Sequence[Arrival]
-    ) -> tuple[list[Arrival], list[Arrival]]:
-        known = known_keys(raw, [arrival.key for arrival in arrivals])
-        return pipeline.repeats(arrivals, known)
+    def _ready(
+        self,
+        raw: RawConnection,
+        arrivals: list[Arrival],
+        clocks: Mapping[int, PartitionClock],
+        idle: Sequence[IdleTick],
+        *,
+        durable: bool,
+    ) -> tuple[list[Arrival], list[Arrival], Loaded]:
+        """First records, repeats, and the states of at least the first ones.
+
+        A what-if asks what would be decided now, whatever was decided before: no repeats.
+        """
+        from_rest = not idle and all(arrival.origin is None for arrival in arrivals)
+        if from_rest and len(arrivals) <= FEW:
+            known, loaded = load_few(raw, self.stream, arrivals, dict(self.knowledge))
+            first, repeated = pipeline.repeats(arrivals, known) if durable else (arrivals, [])
+            return first, repeated, loaded
+        first, repeated = arrivals, []
+        if durable:
+            known = known_keys(raw, [arrival.key for arrival in arrivals])
+            first, repeated = pipeline.repeats(arrivals, known)
+        return first, repeated, self._load(raw, first, clocks, idle)
 
     def _load(
         self,
@@ -137,7 +172,7 @@ class StreamPath:
         clocks: Mapping[int, PartitionClock],
         idle: Sequence[IdleTick],
     ) -> Loaded:
-        primary, secondary = keys_of(arrivals)
+        primary, secondary = keys_of(self.stream, arrivals, with_labels=self.labelled is None)
         due = {tick.partition: tick.at for tick in idle}
         if self.stream.tick is not None:
             for arrival in arrivals:
@@ -147,7 +182,15 @@ class StreamPath:
                         due.get(partition, arrival.occurred_at), arrival.occurred_at
                     )
         return load_states(
-            raw, self.stream, primary, secondary, self.cache, due, dict(self.knowledge)
+            raw,
+            self.stream,
+            primary,
+            secondary,
+            self.cache,
+            due,
+            dict(self.knowledge),
+            self.labelled,
+            self.shards,
         )
 
     def _tick(
@@ -195,32 +238,45 @@ class StreamPath:
             alerting.fingerprint(self.stream, decided.about[row].entity_key, why[0].code)
             for row, why in reasons.items()
         }
-        existing = store.alerts_to_fold_into(marks)
-        ids = store.next_alert_ids(raw, len(reasons))
+        existing, ids = store.foldable(raw, marks, len(reasons))
         return alerting.open_or_fold(
             self.vertical, self.stream, decided, reasons, existing, ids, now
         )
 
+    @contextmanager
+    def _dropped_on_error(self, loaded: Loaded) -> Iterator[None]:
+        """Whatever goes wrong with a batch, what was loaded for it is read again next time."""
+        try:
+            yield
+        except BaseException:
+            self.cache.drop(loaded.working.primary)
+            if self.shards is not None:
+                self.shards.drop(loaded.secondary_keys)
+            raise
+
     def _save(self, raw: RawConnection, result: BatchResult) -> None:
         loaded = result.loaded
-        try:
+        if is_one_quiet(result):
+            save_one(raw, self.stream, result)
+        else:
             store.save(raw, self.stream, self.vertical.key, result)
-        except BaseException:
-            # Whatever went wrong, what was loaded may be behind: read it again next time.
-            self.cache.drop(loaded.working.primary)
-            raise
         working = loaded.working
-        for key in working.changed_primary.keys() | working.changed_due:
-            self.cache.put(
-                key,
-                CachedState(
-                    loaded.primary_versions.get(key, 0) + 1,
-                    working.due_at.get(key),
-                    working.partitions.get(key),
-                    working.primary[key],
-                ),
-            )
-        self.cache.trim()
+        versions, due_at, partitions = (
+            loaded.primary_versions,
+            working.due_at,
+            working.partitions,
+        )
+        self.cache.put(
+            {
+                key: CachedState(
+                    versions.get(key, 0) + 1, due_at.get(key), partitions.get(key), state
+                )
+                for key, state in working.changed_primary.items()
+            }
+        )
+        self.cache.drop(working.changed_due - working.changed_primary.keys())
+        if self.shards is not None:
+            keep_shards(loaded, self.shards)
         self.knowledge.update(working.learned)
         for alert in result.alerts.opened:
             ALERTS_OPENED.labels(self.vertical.key, alert.severity).inc()

@@ -16,8 +16,9 @@ from lepton_apps.common.db import RawConnection, transaction
 from lepton_apps.common.errors import LeptonError
 from lepton_apps.streaming import pipeline, store
 from lepton_apps.streaming.batch import REST_SHARD, Arrival, Origin
+from lepton_apps.streaming.caches import StateCache
 from lepton_apps.streaming.labels import apply_labels
-from lepton_apps.streaming.loading import StateCache, keys_of, load_states
+from lepton_apps.streaming.loading import keys_of, load_states
 from lepton_apps.streaming.pipeline import PartitionClock
 from lepton_apps.verticals.contract import Stream
 
@@ -113,6 +114,8 @@ def _take(
                 shard, origin,
             )
         )  # fmt: skip
-    loaded = load_states(raw, stream, *keys_of(arrivals), StateCache(0), {}, {})
+    loaded = load_states(
+        raw, stream, *keys_of(stream, arrivals, with_labels=False), StateCache(0), {}, {}
+    )
     pipeline.extract(stream, arrivals, loaded.working, clocks)
     store.save_states(raw, stream, loaded)

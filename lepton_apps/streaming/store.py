@@ -17,16 +17,18 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from django.contrib.auth.models import User
+from django.db import DEFAULT_DB_ALIAS
 from psycopg.types.json import Jsonb
 
 from lepton_apps.alerts.models import Alert
 from lepton_apps.alerts.summary import alert_summary
-from lepton_apps.common.db import RawConnection, transaction
+from lepton_apps.common.db import RawConnection, undone_on_error
 from lepton_apps.common.errors import UnavailableError
 from lepton_apps.realtime.feed import Event, commit_with_events
 from lepton_apps.streaming import alerting
 from lepton_apps.streaming.alerting import AlertChanges
-from lepton_apps.streaming.batch import Rejected
+from lepton_apps.streaming.batch import Arrival, Rejected
 from lepton_apps.streaming.binary import (
     BigArray,
     BytesArray,
@@ -36,7 +38,7 @@ from lepton_apps.streaming.binary import (
     TimeArray,
     UuidArray,
 )
-from lepton_apps.streaming.copying import copy_decisions
+from lepton_apps.streaming.copying import FEW, copy_decisions, insert_decisions
 from lepton_apps.streaming.loading import Loaded
 from lepton_apps.streaming.pipeline import Decided, PartitionClock, TickGiven
 from lepton_apps.verticals.contract import Stream
@@ -79,6 +81,14 @@ FOLD = """
 UPDATE alert SET record_count = %s, first_occurred_at = %s, last_occurred_at = %s, score = %s,
     severity = %s, outcome = %s, updated_at = %s, version = %s
 WHERE id = %s AND version = %s AND status IN ('open', 'acknowledged')
+"""
+TO_FOLD_INTO = f"""
+SELECT {", ".join(f"alert.{name}" for name in alerting.COLUMNS)}, assignee.username
+FROM alert LEFT JOIN {User._meta.db_table} AS assignee ON assignee.id = alert.assigned_to_id
+WHERE fingerprint = ANY(%b) AND status IN ('open', 'acknowledged')
+"""  # noqa: S608 - columns of ours
+NEW_IDS = """
+SELECT nextval(pg_get_serial_sequence('alert', 'id')) FROM generate_series(1, %b::int)
 """
 DEAD_LETTER = """
 INSERT INTO dead_letter (failed_at, stream, topic, topic_id, partition, "offset", key, payload,
@@ -126,15 +136,27 @@ class BatchResult:
 
 def save(raw: RawConnection, stream: Stream, vertical: str, result: BatchResult) -> None:
     """Write a batch. Raises, having written nothing, when a fence does not hold."""
-    with transaction(raw):
-        _fences(raw, stream, result)
-        if result.decided is not None and result.decided.about:
-            copy_decisions(raw, stream, result.decided, result.alerts.alert_of_row, result.now)
-        _write_alerts(raw, result.alerts)
+    fences = Fences(raw, stream.name)
+    decided = result.decided
+    about = decided.about if decided else []
+    with undone_on_error(raw):
+        with raw.pipeline():
+            raw.execute("BEGIN")
+            _send_moves(fences, stream.name, result.now, result.moves)
+            _send_keys(fences, about, result.now)
+            _send_states(fences, stream, result.loaded)
+            _send_alerts(fences, raw, result.alerts)
+            if decided and len(about) <= FEW:
+                insert_decisions(raw, stream, decided, result.alerts.alert_of_row, result.now)
+        fences.check()
+        if decided and len(about) > FEW:
+            copy_decisions(raw, stream, decided, result.alerts.alert_of_row, result.now)
         _write_rest(raw, stream, result)
         events = _events(result.alerts)
         if events:
             commit_with_events(raw, {vertical: events})
+        else:
+            raw.execute("COMMIT")
 
 
 class Fences:
@@ -163,19 +185,18 @@ class Fences:
                 raise error(f"{self._stream}: {what} ({cursor.rowcount} of {rows} rows).")
 
 
-def _fences(raw: RawConnection, stream: Stream, result: BatchResult) -> None:
-    fences = Fences(raw, stream.name)
-    with raw.pipeline():
-        _send_moves(fences, stream.name, result.now, result.moves)
-        about = result.decided.about if result.decided else []
-        if about:
-            keyed = sorted((arrival.key, arrival.entity_key) for arrival in about)
-            keys = UuidArray([key for key, _ in keyed])
-            parameters = [result.now, keys, TextArray([entity for _, entity in keyed])]
-            what = "a record was decided in between"
-            fences.send(KEYS, parameters, len(keyed), ConflictError, what)
-        _send_states(fences, stream, result.loaded)
-    fences.check()
+def _send_keys(fences: Fences, about: Sequence[Arrival], now: datetime) -> None:
+    if not about:
+        return
+    parameters = key_parameters(about, now)
+    fences.send(KEYS, parameters, len(about), ConflictError, "a record was decided in between")
+
+
+def key_parameters(about: Sequence[Arrival], now: datetime) -> list[Any]:
+    """What ``KEYS`` takes."""
+    keyed = sorted((arrival.key, arrival.entity_key) for arrival in about)
+    keys = UuidArray([key for key, _ in keyed])
+    return [now, keys, TextArray([entity for _, entity in keyed])]
 
 
 def move_offsets(raw: RawConnection, stream: str, now: datetime, moves: Sequence[Move]) -> None:
@@ -212,38 +233,48 @@ def _send_moves(fences: Fences, stream: str, now: datetime, moves: Sequence[Move
 
 
 def _send_states(fences: Fences, stream: Stream, loaded: Loaded) -> None:
-    """Send the upserts of what the batch changed, in the order of keys."""
+    """Send the upserts of what the batch changed."""
+    parameters, rows = state_parameters(stream, loaded)
+    if rows:
+        fences.send(PRIMARY, parameters, rows, ConflictError, "an entity changed in between")
+    parameters, rows = shard_parameters(stream, loaded)
+    if rows:
+        fences.send(SECONDARY, parameters, rows, ConflictError, "a shard changed in between")
+
+
+def state_parameters(stream: Stream, loaded: Loaded) -> tuple[list[Any], int]:
+    """What ``PRIMARY`` takes, in the order of keys, and its number of rows."""
     working = loaded.working
-    schema = stream.extractor.schema.hash
     keys = sorted(working.changed_primary.keys() | working.changed_due)
-    if keys:
-        parameters = [
-            stream.name,
-            schema,
-            TextArray(keys),
-            BigArray([loaded.primary_versions.get(key, 0) + 1 for key in keys]),
-            IntArray([working.partitions.get(key) for key in keys]),
-            TimeArray([working.due_at.get(key) for key in keys]),
-            BytesArray([working.primary[key] for key in keys]),
-        ]
-        what = "an entity changed in between"
-        fences.send(PRIMARY, parameters, len(keys), ConflictError, what)
-    shards = sorted(working.changed_secondary)
-    if shards:
-        parameters = [
-            stream.name,
-            schema,
-            TextArray([key for key, _ in shards]),
-            IntArray([shard for _, shard in shards]),
-            BigArray([loaded.secondary_versions.get(shard, 0) + 1 for shard in shards]),
-            BytesArray([working.changed_secondary[shard] for shard in shards]),
-        ]
-        what = "a shard changed in between"
-        fences.send(SECONDARY, parameters, len(shards), ConflictError, what)
+    parameters = [
+        stream.name,
+        stream.extractor.schema.hash,
+        TextArray(keys),
+        BigArray([loaded.primary_versions.get(key, 0) + 1 for key in keys]),
+        IntArray([working.partitions.get(key) for key in keys]),
+        TimeArray([working.due_at.get(key) for key in keys]),
+        BytesArray([working.primary[key] for key in keys]),
+    ]
+    return parameters, len(keys)
 
 
-def _write_alerts(raw: RawConnection, changes: AlertChanges) -> None:
-    cursor = psycopg.Cursor(raw)
+def shard_parameters(stream: Stream, loaded: Loaded) -> tuple[list[Any], int]:
+    """What ``SECONDARY`` takes, in the order of keys, and its number of rows."""
+    changed = loaded.working.changed_secondary
+    shards = sorted(changed)
+    parameters = [
+        stream.name,
+        stream.extractor.schema.hash,
+        TextArray([key for key, _ in shards]),
+        IntArray([shard for _, shard in shards]),
+        BigArray([loaded.secondary_versions.get(shard, 0) + 1 for shard in shards]),
+        BytesArray([changed[shard] for shard in shards]),
+    ]
+    return parameters, len(shards)
+
+
+def _send_alerts(fences: Fences, raw: RawConnection, changes: AlertChanges) -> None:
+    """Send the alerts that the batch opens, then those it folds into, in the order of ids."""
     if changes.opened:
         columns = ", ".join(alerting.COLUMNS)
         places = ", ".join(["%s"] * len(alerting.COLUMNS))
@@ -252,25 +283,21 @@ def _write_alerts(raw: RawConnection, changes: AlertChanges) -> None:
             [Jsonb(v) if isinstance(v, list) else v for v in alerting.values(alert).values()]
             for alert in changes.opened
         ]
-        cursor.executemany(sql, rows)
+        psycopg.Cursor(raw).executemany(sql, rows)
     for alert, version in (changes.folded[id_] for id_ in sorted(changes.folded)):
-        cursor.execute(
-            FOLD,
-            [
-                alert.record_count,
-                alert.first_occurred_at,
-                alert.last_occurred_at,
-                alert.score,
-                alert.severity,
-                alert.outcome,
-                alert.updated_at,
-                alert.version,
-                alert.id,
-                version,
-            ],
-        )
-        if cursor.rowcount != 1:
-            raise ConflictError(f"Alert {alert.id} changed in between.", alert_id=alert.id)
+        parameters = [
+            alert.record_count,
+            alert.first_occurred_at,
+            alert.last_occurred_at,
+            alert.score,
+            alert.severity,
+            alert.outcome,
+            alert.updated_at,
+            alert.version,
+            alert.id,
+            version,
+        ]
+        fences.send(FOLD, parameters, 1, ConflictError, f"alert {alert.id} changed in between")
 
 
 def _write_rest(raw: RawConnection, stream: Stream, result: BatchResult) -> None:
@@ -355,22 +382,24 @@ def alert_assignee(alert: Alert) -> str | None:
     return None if alert.assigned_to is None else alert.assigned_to.get_username()
 
 
-def next_alert_ids(raw: RawConnection, count: int) -> list[int]:
-    """Alert ids of our own, so that decisions can name their alert in the same transaction."""
-    rows = psycopg.Cursor(raw).execute(
-        "SELECT nextval(pg_get_serial_sequence('alert', 'id')) FROM generate_series(1, %s)",
-        [count],
-    )
-    return [row[0] for row in rows]
+def foldable(
+    raw: RawConnection, fingerprints: Iterable[UUID], count: int
+) -> tuple[list[Alert], list[int]]:
+    """The unresolved alerts of these fingerprints, and ids for ``count`` new ones.
 
-
-def alerts_to_fold_into(fingerprints: Iterable[UUID]) -> list[Alert]:
-    """The unresolved alerts of these fingerprints, with their assignees."""
-    return list(
-        Alert.objects.filter(
-            fingerprint__in=list(fingerprints), status__in=Alert.UNRESOLVED
-        ).select_related("assigned_to")
-    )
+    Ids of our own let decisions name their alert in the same transaction.
+    """
+    marks = UuidArray([mark.bytes for mark in fingerprints])
+    with raw.pipeline():
+        known = HotCursor(raw).hot(TO_FOLD_INTO, [marks])
+        ids = HotCursor(raw).hot(NEW_IDS, [count])
+    alerts = []
+    for *values, username in known.fetchall():
+        alert = Alert.from_db(DEFAULT_DB_ALIAS, alerting.COLUMNS, values)
+        if username is not None:
+            alert.assigned_to = User(alert.assigned_to_id, username=username)
+        alerts.append(alert)
+    return alerts, [row[0] for row in ids.fetchall()]
 
 
 def add_partition(raw: RawConnection, stream: str, row: Mapping[str, Any]) -> None:

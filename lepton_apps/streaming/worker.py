@@ -23,7 +23,7 @@ from lepton_apps.common.metrics import (
 from lepton_apps.streaming.batch import Batch, Origin, Rejected
 from lepton_apps.streaming.halting import RejectionWatch, halt
 from lepton_apps.streaming.kafka import Raw, Source
-from lepton_apps.streaming.loading import load_knowledge
+from lepton_apps.streaming.loading import load_knowledge, shards_of
 from lepton_apps.streaming.loop import Loop
 from lepton_apps.streaming.path import IdleTick, StreamPath, Taken
 from lepton_apps.streaming.pipeline import PartitionClock, floor
@@ -47,10 +47,12 @@ class Worker(Loop):
         self._idle_since: dict[int, float] = {}
 
     def lost_track(self) -> None:
-        self.path.cache.clear()
-        self.path.knowledge = {}
-        if self.positions.topic_id is not None:
-            self.path.knowledge = load_knowledge(raw_connection(), self.path.stream)
+        if self.positions.topic_id is None:
+            self.path.forget({}, ())
+            return
+        raw = raw_connection()
+        others = shards_of(raw, self.stream) - self.positions.next_offsets.keys()
+        self.path.forget(load_knowledge(raw, self.path.stream), others)
 
     def process(self, raws: Sequence[Raw]) -> None:
         try:

@@ -111,7 +111,10 @@ class Extractor(Protocol):
         ...
 
     def label_keys(self, record: Any) -> tuple[str, ...]:
-        """The secondary entities that ``apply_labels`` wants loaded for this record."""
+        """The secondary entities of a record that ``apply_labels`` writes, and nothing else does.
+
+        They are loaded for ``extract`` too, beside those that ``entity_keys`` names.
+        """
         ...
 
 

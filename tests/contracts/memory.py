@@ -78,7 +78,7 @@ class Memory:
         return rows, ticks
 
     def _load(self, arrivals: Sequence[Arrival]) -> Working:
-        primary, secondary = keys_of(arrivals)
+        primary, secondary = keys_of(self.stream, arrivals, with_labels=True)
         newest: dict[int, datetime] = {}
         for arrival in arrivals:
             assert arrival.origin is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from argparse import ArgumentParser
 from typing import Any
 
@@ -16,6 +17,9 @@ from lepton_apps.streaming.loop import Loop
 from lepton_apps.streaming.path import StreamPath
 from lepton_apps.streaming.worker import Worker
 from lepton_apps.verticals import registry
+
+
+SWITCH_S = 0.0005
 
 
 class Command(BaseCommand):
@@ -42,6 +46,8 @@ class Command(BaseCommand):
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: worker.stop())
         serve_metrics(settings.METRICS_ADDRESS, metrics_port)
+        # The client reads the network on a thread of its own, which a busy batch must let in.
+        sys.setswitchinterval(SWITCH_S)
         self.stdout.write(f"Worker of {stream} started.")
         worker.run()
         self.stdout.write("Stopped after the last full batch.")
