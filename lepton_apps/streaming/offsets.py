@@ -107,14 +107,8 @@ def take_up(
             positions.next_offsets[partition] = start
             positions.clocks[partition] = PartitionClock()
         for partition, row in stored.items():
-            start = max(row.next_offset, first[partition])
-            end = ends.get(partition, row.next_offset)
-            if end < row.next_offset:
-                start = max(first[partition], end - READ_AGAIN)
-                _note_cut(raw, stream, row, start, end, now)
-            elif start > row.next_offset:
-                _note_gap(raw, stream, row, OffsetGap.Kind.RETENTION, start, now)
-            positions.next_offsets[partition] = start
+            place = _place(raw, stream, row, first[partition], ends.get(partition), now)
+            positions.next_offsets[partition] = place
             positions.clocks[partition] = PartitionClock(row.watermark, row.last_tick)
     for partition, offset in positions.next_offsets.items():
         source.seek(partition, offset)
@@ -127,6 +121,19 @@ def take_up(
             "next_offsets": dict(sorted(positions.next_offsets.items())),
         },
     )
+
+
+def _place(
+    raw: RawConnection, stream: str, row: StreamOffset, first: int, end: int | None, now: datetime
+) -> int:
+    """Where to go on in a partition that was read before; what the log has lost is written down."""
+    if end is not None and end < row.next_offset:
+        start = max(first, end - READ_AGAIN)
+        _note_cut(raw, stream, row, start, end, now)
+        return start
+    if first > row.next_offset:
+        _note_gap(raw, stream, row, OffsetGap.Kind.RETENTION, first, now)
+    return max(row.next_offset, first)
 
 
 def _close_former(
