@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -19,6 +20,7 @@ from django.urls import path, re_path  # noqa: E402
 from lepton_apps.onehop import OneHop  # noqa: E402
 from lepton_apps.realtime.consumers import AlertFeedConsumer, refuse_unknown_path  # noqa: E402
 from lepton_apps.realtime.live import LiveFeed  # noqa: E402
+from lepton_apps.streaming import services  # noqa: E402
 
 Scope = dict[str, Any]
 Message = dict[str, Any]
@@ -66,8 +68,10 @@ class Application:
         )
         feed.start()
         self._http.start()
+        loading = asyncio.create_task(self._http.warm_up(services.warm_up))
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        loading.cancel()
         await feed.stop()
         self._http.close()
         await send({"type": "lifespan.shutdown.complete"})

@@ -8,6 +8,7 @@ a lane of their own, so that pages cannot hold them up.
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 import logging
@@ -66,6 +67,23 @@ class OneHop:
     def start(self) -> None:
         self._pages.start()
         self._decisions.start()
+
+    async def warm_up(self, load: Callable[[], None]) -> None:
+        """Load in the lane of decisions what they need, and take it out of garbage collection.
+
+        What is loaded once never becomes garbage; walking it cost every request after it pauses.
+        """
+
+        def work() -> None:
+            load()
+            gc.collect()
+            gc.freeze()
+
+        try:
+            await self._decisions.run(work)
+        except Exception:
+            # The outermost frame of a task: the first request will meet the same, and say so.
+            log.exception("nothing was loaded beforehand")
 
     def close(self) -> None:
         self._pages.close()

@@ -64,7 +64,7 @@ def database(url: str) -> dict[str, Any]:
     )
     options.setdefault("application_name", "lepton")
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "lepton_apps.common.postgresql",
         "NAME": unquote(parts.path.strip("/")),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),

@@ -9,6 +9,7 @@ import logging
 from http import HTTPStatus
 from typing import Any, Final, cast
 
+import psycopg
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404
@@ -19,6 +20,14 @@ from rest_framework.response import Response
 from lepton_apps.common.errors import LeptonError
 
 log = logging.getLogger(__name__)
+
+# The spine speaks to the driver itself, so both kinds of errors arrive here.
+NO_DATABASE: Final = (
+    OperationalError,
+    InterfaceError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+)
 
 CODE_OF_STATUS: Final = {
     400: "request_refused",
@@ -74,7 +83,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         return _answer(413, error_body(413, "The body is larger than this server takes."))
     request_id = getattr(cast(Request, context["request"])._request, "request_id", "")
     log.error("request failed", exc_info=exc, extra={"request_id": request_id})
-    if isinstance(exc, OperationalError | InterfaceError):
+    if isinstance(exc, NO_DATABASE):
         return _answer(503, error_body(503, "The database does not answer; try again."))
     return _answer(
         500,

@@ -1,29 +1,86 @@
-"""Decisions as rows of COPY, in PostgreSQL's binary format: part of the one transaction."""
+"""Decisions as rows: part of the one transaction.
+
+Many go by COPY in PostgreSQL's binary format. COPY takes messages of its own; a few rows go as
+statements that leave together with what else is written.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from struct import Struct
+from typing import Any
 
 import numpy as np
 import psycopg
 
 from lepton_apps.common.db import RawConnection
-from lepton_apps.streaming.binary import COPY_HEAD, COPY_TAIL, INT, NULL, length, microseconds
+from lepton_apps.streaming.binary import (
+    COPY_HEAD,
+    COPY_TAIL,
+    INT,
+    NULL,
+    HotCursor,
+    length,
+    microseconds,
+)
 from lepton_apps.streaming.pipeline import Decided
 from lepton_apps.verticals.contract import Stream
 
 NUM_COLUMNS = 15
+FEW = 16  # records of a batch that is made of round trips more than of work
 DECISIONS = """
 COPY decision (id, decided_at, stream, record_id, entity_key, occurred_at, topic_id, partition,
     "offset", payload, features, model_version, score, outcome, alert_id)
 FROM STDIN WITH (FORMAT binary)
 """
+DECISION = """
+INSERT INTO decision (id, decided_at, stream, record_id, entity_key, occurred_at, topic_id,
+    partition, "offset", payload, features, model_version, score, outcome, alert_id)
+VALUES (%b, %b, %b, %b, %b, %b, %b, %b::int, %b::bigint, %b, %b, %b::int, %b, %b, %b::bigint)
+"""
 TIME = Struct("!iq").pack  # a length of 8, then a bigint or a timestamptz
 DOUBLE = Struct("!id").pack
 PLACE = Struct("!i16siiiq").pack  # topic id, partition, offset
 NOWHERE = NULL * 3
+
+
+def insert_decisions(
+    raw: RawConnection,
+    stream: Stream,
+    decided: Decided,
+    alert_of_row: Mapping[int, int],
+    now: datetime,
+) -> None:
+    """Write the decisions of a small batch, inside the caller's transaction and pipeline."""
+    for row in range(len(decided.about)):
+        alert = alert_of_row.get(row)
+        HotCursor(raw).hot(DECISION, decision_parameters(stream, decided, row, alert, now))
+
+
+def decision_parameters(
+    stream: Stream, decided: Decided, row: int, alert_id: int | None, now: datetime
+) -> list[Any]:
+    """What ``DECISION`` takes."""
+    about = decided.about[row]
+    origin = about.origin
+    return [
+        about.decision_id,
+        now,
+        stream.name,
+        about.record_id,
+        about.entity_key,
+        about.occurred_at,
+        origin and origin.topic_id,
+        origin and origin.partition,
+        origin and origin.offset,
+        about.payload,
+        decided.x_BF[row].astype("<f4").tobytes(),
+        decided.model_version,
+        float(decided.s_B[row]),
+        stream.policy.outcomes[int(decided.outcome_B[row])],
+        alert_id,
+    ]
 
 
 def copy_decisions(

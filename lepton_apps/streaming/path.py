@@ -32,7 +32,7 @@ from lepton_apps.streaming.loading import (
 )
 from lepton_apps.streaming.mirror import LabelMirror
 from lepton_apps.streaming.pipeline import Decided, PartitionClock, Reason, TickGiven
-from lepton_apps.streaming.roundtrips import is_one_quiet, load_few, save_one
+from lepton_apps.streaming.roundtrips import foldable, is_one_quiet, load_few, save_one
 from lepton_apps.streaming.store import BatchResult, Move
 from lepton_apps.verticals import registry
 from lepton_apps.verticals.contract import Extraction, States
@@ -238,7 +238,7 @@ class StreamPath:
             alerting.fingerprint(self.stream, decided.about[row].entity_key, why[0].code)
             for row, why in reasons.items()
         }
-        existing, ids = store.foldable(raw, marks, len(reasons))
+        existing, ids = foldable(raw, marks, len(reasons))
         return alerting.open_or_fold(
             self.vertical, self.stream, decided, reasons, existing, ids, now
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Any
 
@@ -27,6 +27,7 @@ from lepton_apps.streaming.loading import load_knowledge
 from lepton_apps.streaming.models import DeadLetter, StreamHalt
 from lepton_apps.streaming.path import StreamPath, Taken
 from lepton_apps.streaming.store import ConflictError
+from lepton_apps.verticals import registry
 
 ATTEMPTS = 20
 KNOWLEDGE_S = 3.0  # what workers have learned is asked for again after so long
@@ -65,6 +66,16 @@ class SharedPath(StreamPath):
 @cache
 def path_of(stream: str) -> SharedPath:
     return SharedPath(stream)
+
+
+def warm_up() -> None:
+    """Load what the first decision of each stream would wait for. Needs no champion."""
+    for vertical in registry.verticals():
+        for stream in vertical.streams:
+            path = path_of(stream.name)
+            path.warm_up()
+            with suppress(UnavailableError):  # no champion yet
+                path.models.current()
 
 
 def score(stream: str, payloads: Sequence[bytes]) -> list[dict[str, Any]]:
@@ -140,7 +151,8 @@ def answers(path: StreamPath, taken: Taken, arrivals: Sequence[Arrival]) -> list
     """One answer for each record, in the order they were given."""
     by_key = {answer["decision_id"]: answer for answer in _fresh(path, taken)}
     before = {arrival.decision_id for arrival in taken.repeated}
-    for decision in selectors.decisions(key for key in before if str(key) not in by_key):
+    past = [key for key in before if str(key) not in by_key]
+    for decision in selectors.decisions(past) if past else ():
         by_key[str(decision.id)] = _kept(path, decision)
     found = []
     given: set[str] = set()

@@ -10,15 +10,13 @@ it exactly-once in effect; each is a conditional write that must hit as many row
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg
-from django.contrib.auth.models import User
-from django.db import DEFAULT_DB_ALIAS
 from psycopg.types.json import Jsonb
 
 from lepton_apps.alerts.models import Alert
@@ -81,14 +79,6 @@ FOLD = """
 UPDATE alert SET record_count = %s, first_occurred_at = %s, last_occurred_at = %s, score = %s,
     severity = %s, outcome = %s, updated_at = %s, version = %s
 WHERE id = %s AND version = %s AND status IN ('open', 'acknowledged')
-"""
-TO_FOLD_INTO = f"""
-SELECT {", ".join(f"alert.{name}" for name in alerting.COLUMNS)}, assignee.username
-FROM alert LEFT JOIN {User._meta.db_table} AS assignee ON assignee.id = alert.assigned_to_id
-WHERE fingerprint = ANY(%b) AND status IN ('open', 'acknowledged')
-"""  # noqa: S608 - columns of ours
-NEW_IDS = """
-SELECT nextval(pg_get_serial_sequence('alert', 'id')) FROM generate_series(1, %b::int)
 """
 DEAD_LETTER = """
 INSERT INTO dead_letter (failed_at, stream, topic, topic_id, partition, "offset", key, payload,
@@ -380,26 +370,6 @@ def _events(changes: AlertChanges) -> list[Event]:
 def alert_assignee(alert: Alert) -> str | None:
     """The assignee's name as it was read with the alert."""
     return None if alert.assigned_to is None else alert.assigned_to.get_username()
-
-
-def foldable(
-    raw: RawConnection, fingerprints: Iterable[UUID], count: int
-) -> tuple[list[Alert], list[int]]:
-    """The unresolved alerts of these fingerprints, and ids for ``count`` new ones.
-
-    Ids of our own let decisions name their alert in the same transaction.
-    """
-    marks = UuidArray([mark.bytes for mark in fingerprints])
-    with raw.pipeline():
-        known = HotCursor(raw).hot(TO_FOLD_INTO, [marks])
-        ids = HotCursor(raw).hot(NEW_IDS, [count])
-    alerts = []
-    for *values, username in known.fetchall():
-        alert = Alert.from_db(DEFAULT_DB_ALIAS, alerting.COLUMNS, values)
-        if username is not None:
-            alert.assigned_to = User(alert.assigned_to_id, username=username)
-        alerts.append(alert)
-    return alerts, [row[0] for row in ids.fetchall()]
 
 
 def add_partition(raw: RawConnection, stream: str, row: Mapping[str, Any]) -> None:

@@ -35,18 +35,16 @@ class FeatureSchema:
     names: tuple[str, ...]
     reasons: tuple[str, ...]  # the reason code that each feature speaks for, same length
     parameters: Mapping[str, Any] = field(default_factory=dict)  # what else shapes the numbers
+    # 16 hex digits over version, names and parameters; models and states carry it.
+    hash: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.reasons):
             raise ValueError(f"{len(self.names)} features but {len(self.reasons)} reasons.")
         if len(set(self.names)) != len(self.names):
             raise ValueError("Two features share a name.")
-
-    @property
-    def hash(self) -> str:
-        """16 hex digits over version, names and parameters; models and states carry it."""
         body = json.dumps([self.version, self.names, dict(self.parameters)], sort_keys=True)
-        return hashlib.sha256(body.encode()).hexdigest()[:16]
+        object.__setattr__(self, "hash", hashlib.sha256(body.encode()).hexdigest()[:16])
 
 
 @dataclass(slots=True)
