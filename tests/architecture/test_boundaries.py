@@ -32,6 +32,7 @@ WRITERS = {
     "lepton_apps/streaming/halting.py": "the halt of a stream",
     "lepton_apps/streaming/heartbeat.py": "the row of a worker",
     "lepton_apps/streaming/labels.py": "stamps applied labels in the transaction of the state",
+    "lepton_apps/streaming/mirror.py": "stamps what labels wrote, in the same transaction",
     "lepton_apps/streaming/rebuilding.py": "states anew, on command",
     "lepton_apps/streaming/retention.py": "days of partitioned tables",
 }
