@@ -27,6 +27,8 @@ def readyz(request: HttpRequest) -> JsonResponse:
     status = "ok" if is_ready else "not_ready"
     answer = JsonResponse({"status": status, "checks": checks}, status=200 if is_ready else 503)
     answer["Cache-Control"] = "no-store"
+    # Not ready yet is what a probe asks about, not an error: Django would log it as one.
+    answer._has_been_logged = True  # type: ignore[attr-defined]
     return answer
 
 

@@ -53,7 +53,7 @@ class Alert(models.Model):
     version = models.PositiveIntegerField(default=1)  # raised by every change
     decision_id = models.UUIDField()  # the decision that opened it
     decided_at = models.DateTimeField()  # finds the partition of that decision
-    model_version = models.IntegerField()
+    model_version = models.IntegerField()  # the number of a version of the stream's model
     title = models.CharField(max_length=200)
     facts = models.JSONField(
         default=list

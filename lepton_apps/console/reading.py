@@ -47,7 +47,7 @@ def pretty(payload: bytes | memoryview | None) -> str:
 
 def verdict(alert: Alert) -> str:
     """Outcome, score and the threshold it reached, as one sentence."""
-    version = ModelVersion.objects.filter(pk=alert.model_version).first()
+    version = _version(alert)
     sentence = f"Outcome {alert.outcome}: the score is {percent(alert.score)}"
     if version is None:
         return f"{sentence}."
@@ -56,6 +56,17 @@ def verdict(alert: Alert) -> str:
         name, threshold = reached
         sentence += f", at or above the {name} threshold of {percent(threshold)}"
     return f"{sentence} ({version})."
+
+
+def _version(alert: Alert) -> ModelVersion | None:
+    """The model version that decided, if its stream is still there."""
+    try:
+        _, stream = registry.stream(alert.stream)
+    except LookupError:
+        return None
+    return ModelVersion.objects.filter(
+        model_name=stream.model_name, number=alert.model_version
+    ).first()
 
 
 def _reached(alert: Alert, version: ModelVersion) -> tuple[str, float] | None:

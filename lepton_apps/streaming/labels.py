@@ -14,13 +14,14 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import psycopg
 from django.conf import settings
 
 from lepton_apps.alerts.models import Label
 from lepton_apps.alerts.services import GivenLabel, add_labels
 from lepton_apps.common import clock
 from lepton_apps.common.db import RawConnection, raw_connection, transaction
-from lepton_apps.common.errors import RecordRefusedError
+from lepton_apps.common.errors import LeptonError, RecordRefusedError
 from lepton_apps.common.metrics import BATCH_REDONE, DEAD_LETTERS, LABELS_APPLIED, RECORDS
 from lepton_apps.streaming import mirror, store
 from lepton_apps.streaming.batch import (
@@ -160,20 +161,43 @@ def apply_labels(raw: RawConnection, stream: Stream) -> int:
     """Take waiting labels into the state of their entities, once each; returns how many.
 
     Redone when a state changed in between; the labels and the state move together or not at all.
+    When one of them makes the extractor fail they are taken one by one, and that one is history
+    only from then on.
     """
+    limit = APPLY_AT_ONCE
     while True:
         try:
             with transaction(raw):
-                applied = _apply(raw, stream)
+                applied = _apply(raw, stream, limit)
         except ConflictError:
             BATCH_REDONE.labels(stream.name, "conflict").inc()
+        except (LeptonError, psycopg.OperationalError, psycopg.InterfaceError, MemoryError):
+            raise
+        except Exception as exc:  # noqa: BLE001 - an extractor may raise anything
+            if limit == 1:
+                _set_aside(raw, stream, exc)
+            limit = 1
         else:
             LABELS_APPLIED.labels(stream.name).inc(applied)
+            if limit == 1 and applied:
+                continue
             return applied
 
 
-def _apply(raw: RawConnection, stream: Stream) -> int:
-    rows = raw.execute(WAITING, [stream.name, APPLY_AT_ONCE]).fetchall()
+def _set_aside(raw: RawConnection, stream: Stream, error: Exception) -> None:
+    """Stamp the first waiting label without letting the state hear of it."""
+    with transaction(raw):
+        rows = raw.execute(WAITING, [stream.name, 1]).fetchall()
+        log.error(
+            "label set aside",
+            extra={"stream": stream.name, "labels": [row[0] for row in rows]},
+            exc_info=error,
+        )
+        raw.execute(APPLIED, [clock.now(), [row[0] for row in rows], [None] * len(rows)])
+
+
+def _apply(raw: RawConnection, stream: Stream, limit: int) -> int:
+    rows = raw.execute(WAITING, [stream.name, limit]).fetchall()
     if not rows:
         return 0
     keys = list({row[1] for row in rows})

@@ -113,7 +113,7 @@ class Decision(models.Model):
     offset = models.BigIntegerField(null=True)
     payload = models.BinaryField()
     features = models.BinaryField()  # float32, little endian, in the order of the schema
-    model_version = models.IntegerField()
+    model_version = models.IntegerField()  # the number of a version of the stream's model
     score = models.FloatField()
     outcome = models.CharField(max_length=32)
     alert_id = models.BigIntegerField(null=True)

@@ -114,13 +114,14 @@ def take_up(
         source.seek(partition, offset)
     positions.topic_id = topic_id
     positions.generation = generation
-    log.info(
-        "assignment taken up",
-        extra={
-            "stream": stream,
-            "next_offsets": dict(sorted(positions.next_offsets.items())),
-        },
-    )
+    if positions.next_offsets:
+        log.info(
+            "assignment taken up",
+            extra={
+                "stream": stream,
+                "next_offsets": dict(sorted(positions.next_offsets.items())),
+            },
+        )
 
 
 def _place(

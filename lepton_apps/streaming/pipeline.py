@@ -25,7 +25,7 @@ class Model(Protocol):
     """What the pipeline asks of a served model version."""
 
     @property
-    def version_id(self) -> int: ...
+    def number(self) -> int: ...
 
     @property
     def thresholds(self) -> Mapping[str, float]: ...
@@ -213,7 +213,7 @@ class Decided:
     x_BF: NDArray[np.float32]
     s_B: NDArray[np.float64]
     outcome_B: NDArray[np.int8]  # index into the policy's outcomes
-    model_version: int
+    model_version: int  # its number, as people and clients know it
 
     def loud(self) -> list[int]:
         """The rows that open or join an alert."""
@@ -230,7 +230,7 @@ def score(stream: Stream, rows: Rows, model: Model) -> NDArray[np.float64]:
 
 def decide(stream: Stream, rows: Rows, s_B: NDArray[np.float64], model: Model) -> Decided:
     outcome_B = stream.policy.decide(s_B, model.thresholds)
-    return Decided(rows.about, rows.x_BF, s_B, outcome_B, model.version_id)
+    return Decided(rows.about, rows.x_BF, s_B, outcome_B, model.number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,10 +178,10 @@ def test_the_threshold_is_that_of_the_version_that_decided(console: Client) -> N
         "created_at": clock.now(),
     }
     for number, decline in ((7, 0.8), (8, 0.9)):
-        version = ModelVersion.objects.create(
+        ModelVersion.objects.create(
             number=number, manifest={"thresholds": {"review": 0.4, "decline": decline}}, **common
         )
-        alert = open_alert(number, score=0.85, model_version=version.pk)
+        alert = open_alert(number, score=0.85, model_version=number)
         name, threshold = ("decline", "80.0 %") if number == 7 else ("review", "40.0 %")
         sentence = (
             f"at or above the {name} threshold of {threshold} (fintech.transactions v{number})."

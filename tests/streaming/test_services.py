@@ -12,12 +12,15 @@ from django.db import connection
 
 from lepton_apps.alerts.models import Alert, Label
 from lepton_apps.alerts.services import GivenLabel, record_labels
+from lepton_apps.common import clock
 from lepton_apps.common.db import raw_connection
 from lepton_apps.common.errors import RecordRefusedError
+from lepton_apps.model_registry.models import ModelVersion, Role
+from lepton_apps.model_registry.services import promote, register_version
 from lepton_apps.streaming import services
 from lepton_apps.streaming.labels import LabelWorker, apply_labels
 from lepton_apps.streaming.models import Decision, EntityState, RecordKey, SecondaryState
-from tests.champions import PAYMENTS, payment
+from tests.champions import PAYMENTS, payment, payments_model
 from tests.streaming.sources import InMemorySource, log
 from tests.streaming.test_worker import STREAM, drain, make_worker
 
@@ -44,6 +47,27 @@ def test_a_decision_is_kept_and_a_repeat_returns_the_first_one() -> None:
     assert not first["repeated"]
     assert again == {**first, "repeated": True}
     assert Decision.objects.count() == Alert.objects.count() == 1
+
+
+def test_clients_are_told_the_number_of_the_version_that_decided() -> None:
+    ModelVersion.objects.create(
+        model_name="another",
+        number=1,
+        stream=STREAM,
+        schema_hash="",
+        manifest={},
+        created_at=clock.now(),
+    )
+    newer = register_version(PAYMENTS, payments_model(seed=2), by=None)
+    promote(newer, Role.CHAMPION, by=None, why="for tests", expected=1)
+    services.path_of.cache_clear()
+    loud = body(1, amount="9000.00")
+    answers = [services.score(STREAM, [loud]), services.decide(STREAM, [loud])]
+    answers.append(services.decide(STREAM, [loud]))
+
+    assert newer.number == 2 != newer.pk
+    assert [answer["model_version"] for (answer,) in answers] == [2, 2, 2]
+    assert Alert.objects.get().model_version == Decision.objects.get().model_version == 2
 
 
 def test_the_same_record_by_kafka_after_rest_is_a_repeat() -> None:
@@ -163,3 +187,22 @@ def test_labels_by_topic_move_their_offsets_and_reach_the_features() -> None:
     names = list(PAYMENTS.extractor.schema.names)
     features = np.frombuffer(bytes(Decision.objects.get(record_id="p2").features), "<f4")
     assert features[names.index("customer_fraud_30d")] > 0
+
+
+def test_a_label_that_the_extractor_cannot_take_is_set_aside_and_the_others_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    services.decide(STREAM, [body(1), body(2), body(3)])
+    record_labels([label("p1"), label("p2"), label("p3")], source=Label.Source.REST, by=None)
+    whole = type(PAYMENTS.extractor).apply_labels
+
+    def fails_on_p2(self: object, labelled: list[object], shard: int, states: object) -> object:
+        if any(item.record.id == "p2" for item in labelled):  # type: ignore[attr-defined]
+            raise ArithmeticError("p2")
+        return whole(self, labelled, shard, states)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(PAYMENTS.extractor), "apply_labels", fails_on_p2)
+    apply_labels(raw_connection(), PAYMENTS)
+
+    assert not Label.objects.filter(applied_at=None).exists()
+    assert list(Label.objects.filter(counted_at=None).values_list("record_id", flat=True)) == ["p2"]

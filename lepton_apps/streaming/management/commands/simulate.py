@@ -34,7 +34,7 @@ class Command(BaseCommand):
         parser.add_argument("--rate", type=float, default=1.0, help="records a second (default: 1)")
         parser.add_argument("--seed", type=int, default=7, help="of the world (default: 7)")
         parser.add_argument(
-            "--past-days", type=float, default=3.0, help="days to begin with (default: 3)"
+            "--past-days", type=float, default=1.0, help="days to begin with (default: 1)"
         )
         parser.add_argument(
             "--records", type=int, default=0, help="stop after as many; 0: never (default: 0)"

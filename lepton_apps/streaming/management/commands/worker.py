@@ -18,7 +18,6 @@ from lepton_apps.streaming.path import StreamPath
 from lepton_apps.streaming.worker import Worker
 from lepton_apps.verticals import registry
 
-
 SWITCH_S = 0.0005
 
 
