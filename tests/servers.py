@@ -11,6 +11,7 @@ import os
 import secrets
 import tempfile
 from contextlib import ExitStack
+from pathlib import Path
 
 from lepton_apps.embedded.testing import temporary_broker, temporary_postgres
 
@@ -27,6 +28,7 @@ os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(32))
 os.environ.setdefault(
     "LEPTON_DATA_DIR", _servers.enter_context(tempfile.TemporaryDirectory(prefix="lepton-data-"))
 )
+(Path(os.environ["LEPTON_DATA_DIR"]) / "static").mkdir(exist_ok=True)
 # Quick in tests: nothing here changes what is done, only how long it waits.
 os.environ.setdefault("WORKER_SESSION_TIMEOUT_MS", "6000")
 os.environ.setdefault("WORKER_MODEL_CHECK_S", "0.05")

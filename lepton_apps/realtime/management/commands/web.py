@@ -29,6 +29,7 @@ class Command(BaseCommand):
         for name, value in (("--port", port), ("--metrics-port", metrics_port)):
             if not 0 <= value <= MAX_PORT:
                 raise CommandError(f"{name} {value} is not between 0 and {MAX_PORT}.")
+        settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns without it
         try:
             bound = listening_socket(host, port)
         except OSError as exc:
