@@ -44,7 +44,10 @@ log = logging.getLogger(__name__)
 
 APPLY_AT_ONCE = 500  # labels in one transaction
 
-# SKIP LOCKED: several label workers share the work and never wait for each other.
+ANY_WAITING = """
+SELECT 1 FROM label l JOIN record_key k ON k.key = l.decision_key
+WHERE l.stream = %s AND l.applied_at IS NULL LIMIT 1
+"""
 WAITING = """
 SELECT l.id, l.decision_key, l.positive, least(l.labelled_at, l.received_at),
     CASE WHEN d.record_id LIKE 'tick:' || d.topic_id || ':%%' THEN NULL ELSE d.payload END,
@@ -52,7 +55,6 @@ SELECT l.id, l.decision_key, l.positive, least(l.labelled_at, l.received_at),
 FROM (
     SELECT l.* FROM label l JOIN record_key k ON k.key = l.decision_key
     WHERE l.stream = %s AND l.applied_at IS NULL ORDER BY l.id LIMIT %s
-    FOR UPDATE OF l SKIP LOCKED
 ) l
 JOIN record_key k ON k.key = l.decision_key
 LEFT JOIN decision d
@@ -68,7 +70,8 @@ WHERE decision_key = ANY(%s) AND applied_at IS NOT NULL ORDER BY decision_key, a
 """
 APPLIED = """
 UPDATE label AS l SET applied_at = %s, counted_at = a.counted_at
-FROM unnest(%s::bigint[], %s::timestamptz[]) AS a (id, counted_at) WHERE l.id = a.id
+FROM unnest(%s::bigint[], %s::timestamptz[]) AS a (id, counted_at)
+WHERE l.id = a.id AND l.applied_at IS NULL
 """
 
 
@@ -166,40 +169,48 @@ def apply_labels(raw: RawConnection, stream: Stream) -> int:
     """
     limit = APPLY_AT_ONCE
     while True:
+        rows: list[tuple[Any, ...]] = []
         try:
             with transaction(raw):
-                applied = _apply(raw, stream, limit)
+                rows = _waiting(raw, stream, limit)
+                if rows:
+                    _apply(raw, stream, rows)
         except ConflictError:
             BATCH_REDONE.labels(stream.name, "conflict").inc()
         except (LeptonError, psycopg.OperationalError, psycopg.InterfaceError, MemoryError):
             raise
-        except Exception as exc:  # noqa: BLE001 - an extractor may raise anything
-            if limit == 1:
-                _set_aside(raw, stream, exc)
+        except Exception as exc:  # an extractor may raise anything
+            if not rows:
+                raise
+            if len(rows) == 1:
+                _set_aside(raw, stream, rows[0][0], exc)
             limit = 1
         else:
-            LABELS_APPLIED.labels(stream.name).inc(applied)
-            if limit == 1 and applied:
+            LABELS_APPLIED.labels(stream.name).inc(len(rows))
+            if limit == 1 and rows:
                 continue
-            return applied
+            return len(rows)
 
 
-def _set_aside(raw: RawConnection, stream: Stream, error: Exception) -> None:
-    """Stamp the first waiting label without letting the state hear of it."""
-    with transaction(raw):
-        rows = raw.execute(WAITING, [stream.name, 1]).fetchall()
-        log.error(
-            "label set aside",
-            extra={"stream": stream.name, "labels": [row[0] for row in rows]},
-            exc_info=error,
-        )
-        raw.execute(APPLIED, [clock.now(), [row[0] for row in rows], [None] * len(rows)])
+def _set_aside(raw: RawConnection, stream: Stream, label_id: int, error: Exception) -> None:
+    """Stamp the label that failed without letting the state hear of it."""
+    log.error("label set aside", extra={"stream": stream.name, "label": label_id}, exc_info=error)
+    raw.execute(APPLIED, [clock.now(), [label_id], [None]])
 
 
-def _apply(raw: RawConnection, stream: Stream, limit: int) -> int:
-    rows = raw.execute(WAITING, [stream.name, limit]).fetchall()
-    if not rows:
-        return 0
+def _waiting(raw: RawConnection, stream: Stream, limit: int) -> list[tuple[Any, ...]]:
+    """The first labels that can be applied. Whoever has them has the stream's turn too.
+
+    The turn comes before the look: two labels of one record that two workers read at once would
+    each find the other one not applied yet, and both would count.
+    """
+    if raw.execute(ANY_WAITING, [stream.name]).fetchone() is None:
+        return []
+    mirror.take_turn(raw, stream.name)
+    return raw.execute(WAITING, [stream.name, limit]).fetchall()
+
+
+def _apply(raw: RawConnection, stream: Stream, rows: Sequence[tuple[Any, ...]]) -> None:
     keys = list({row[1] for row in rows})
     standing: dict[UUID, Standing] = {
         key: Standing(positive and counted_at is not None, counted_at)
@@ -222,7 +233,6 @@ def _apply(raw: RawConnection, stream: Stream, limit: int) -> int:
         counted[id_] = known.counted_at
     _save_states(raw, stream, changes)
     raw.execute(APPLIED, [clock.now(), list(counted), list(counted.values())])
-    return len(rows)
 
 
 def _record(decoder: Any, payload: bytes | None) -> Any:
@@ -246,7 +256,6 @@ def _save_states(raw: RawConnection, stream: Stream, changes: Sequence[LabelledR
     keys: set[Any] = set()
     for change in changes:
         keys.update(stream.extractor.label_keys(change.record))
-    mirror.take_turn(raw, stream.name)
     loaded = load_states(raw, stream, (), keys, StateCache(0), {}, {})
     extraction = stream.extractor.apply_labels(changes, LABEL_SHARD, loaded.working.states())
     loaded.working.take(extraction)

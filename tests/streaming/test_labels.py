@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from django.db import connection
 
 from lepton_apps.alerts.models import Label
 from lepton_apps.alerts.services import GivenLabel, record_labels
 from lepton_apps.common import clock
-from lepton_apps.common.db import raw_connection
-from lepton_apps.streaming import services
+from lepton_apps.common.db import raw_connection, transaction
+from lepton_apps.streaming import labels, mirror, services
 from lepton_apps.streaming.labels import LabelWorker, apply_labels
 from lepton_apps.streaming.models import DeadLetter, Decision, SecondaryState
 from tests.champions import PAYMENTS, payment
@@ -30,8 +34,8 @@ ABSURD: dict[str, Callable[[], str]] = {
 }
 
 
-def give(record_id: str, positive: bool) -> None:
-    given = GivenLabel(STREAM, record_id, positive, "chargeback", KNOWN)
+def give(record_id: str, positive: bool, kind: str = "chargeback") -> None:
+    given = GivenLabel(STREAM, record_id, positive, kind, KNOWN)
     record_labels([given], source=Label.Source.REST, by=None)
 
 
@@ -89,4 +93,76 @@ def test_a_record_whose_own_id_looks_like_that_of_a_tick_can_be_labelled() -> No
     give("tick:1", True)
 
     assert apply_labels(raw_connection(), PAYMENTS) == 1
+    assert set(risk()) == {"r:c:c1", "r:t:t1"}
+
+
+def apply_in_thread() -> None:
+    try:
+        apply_labels(raw_connection(), PAYMENTS)
+    finally:
+        connection.close()
+
+
+def wait_until_waiting_for_the_turn(threads: int) -> None:
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        (waiting,) = raw_connection().execute(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        ).fetchone() or (0,)
+        if waiting == threads:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{threads} threads did not come to wait for the turn")
+
+
+@pytest.mark.usefixtures("champion")
+def test_two_workers_count_two_labels_of_one_record_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = payment(1)["occurred_at"]
+    services.decide(STREAM, [json.dumps(payment(n, occurred_at=at)).encode() for n in (1, 2)])
+    give("p2", True)
+    apply_labels(raw_connection(), PAYMENTS)
+    once = risk()["r:c:c2"]
+    monkeypatch.setattr(labels, "APPLY_AT_ONCE", 1)  # so that each worker takes another label
+    give("p1", True)
+    give("p1", True, "verdict")
+    threads = [threading.Thread(target=apply_in_thread) for _ in range(2)]
+    with transaction(raw_connection()):
+        mirror.take_turn(raw_connection(), STREAM)
+        for thread in threads:
+            thread.start()
+        wait_until_waiting_for_the_turn(2)
+    for thread in threads:
+        thread.join(20)
+
+    assert not Label.objects.filter(applied_at=None).exists()
+    assert risk()["r:c:c1"] == once
+
+
+@pytest.mark.usefixtures("champion")
+def test_only_the_label_that_failed_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    give("p1", True)  # the first label, of a record that is decided too late to be seen
+    give("p2", True)
+    services.decide(STREAM, [json.dumps(payment(2)).encode()])
+    whole = type(PAYMENTS.extractor).apply_labels
+
+    def decide_p1() -> None:
+        try:
+            services.decide(STREAM, [json.dumps(payment(1)).encode()])
+        finally:
+            connection.close()
+
+    def fails_on_p2(self: object, labelled: list[Any], shard: int, states: Any) -> object:
+        if labelled[0].record.id == "p2":
+            thread = threading.Thread(target=decide_p1)
+            thread.start()
+            thread.join(20)
+            raise ArithmeticError("p2")
+        return whole(self, labelled, shard, states)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(PAYMENTS.extractor), "apply_labels", fails_on_p2)
+    monkeypatch.setattr(labels, "APPLY_AT_ONCE", 1)
+    apply_labels(raw_connection(), PAYMENTS)
+
+    assert not Label.objects.filter(applied_at=None).exists()
+    assert list(Label.objects.filter(counted_at=None).values_list("record_id", flat=True)) == ["p2"]
     assert set(risk()) == {"r:c:c1", "r:t:t1"}
