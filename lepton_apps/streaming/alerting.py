@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -41,24 +41,26 @@ def open_or_fold(
 ) -> AlertChanges:
     """Take the loud rows in order of arrival.
 
-    A row folds into the unresolved alert of its fingerprint whose last record is at most
-    ``stream.fold`` away in event time; otherwise it opens one, with the next of ``ids``.
+    A row folds into the unresolved alert of its fingerprint whose records are at most
+    ``stream.fold`` away in event time, the nearest of several, the oldest of equally near ones;
+    otherwise it opens one, with the next of ``ids``.
     """
     changes = AlertChanges([], {}, {})
-    newest: dict[UUID, Alert] = {}
-    for known in sorted(existing, key=lambda alert: alert.id):
-        newest[known.fingerprint] = known
-    before = {known.id: known.version for known in newest.values()}
+    unresolved: dict[UUID, list[Alert]] = {}
+    before: dict[int, int] = {}
+    for known in existing:
+        unresolved.setdefault(known.fingerprint, []).append(known)
+        before[known.id] = known.version
     free = iter(ids)
     opened: set[int] = set()
     for row in decided.loud():
         about = decided.about[row]
         mark = fingerprint(stream, about.entity_key, reasons[row][0].code)
-        alert = newest.get(mark)
+        alert = _nearest(unresolved.get(mark, ()), about.occurred_at, stream.fold)
         outcome = stream.policy.outcomes[int(decided.outcome_B[row])]
-        if alert is None or abs(about.occurred_at - alert.last_occurred_at) > stream.fold:
+        if alert is None:
             alert = _open(vertical, stream, decided, row, reasons[row], next(free), now)
-            newest[mark] = alert
+            unresolved.setdefault(mark, []).append(alert)
             opened.add(alert.id)
             changes.opened.append(alert)
         else:
@@ -69,6 +71,16 @@ def open_or_fold(
     for folded, version in changes.folded.values():
         folded.version = version + 1  # one change for the whole batch
     return changes
+
+
+def _nearest(alerts: Iterable[Alert], at: datetime, fold: timedelta) -> Alert | None:
+    """Late records come between others, so the alert to fold into need not be the newest."""
+    near = [
+        (max(alert.first_occurred_at - at, at - alert.last_occurred_at, timedelta()), alert)
+        for alert in alerts
+    ]
+    near = [(away, alert) for away, alert in near if away <= fold]
+    return min(near, key=lambda one: (one[0], one[1].id))[1] if near else None
 
 
 def _open(

@@ -238,7 +238,11 @@ class StreamPath:
             alerting.fingerprint(self.stream, decided.about[row].entity_key, why[0].code)
             for row, why in reasons.items()
         }
-        existing, ids = foldable(raw, marks, len(reasons))
+        occurred = [decided.about[row].occurred_at for row in reasons]
+        fold = self.stream.fold
+        existing, ids = foldable(
+            raw, marks, min(occurred) - fold, max(occurred) + fold, len(reasons)
+        )
         return alerting.open_or_fold(
             self.vertical, self.stream, decided, reasons, existing, ids, now
         )

@@ -6,6 +6,7 @@ A batch of thousands hides what a statement costs; a single record is made of no
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from uuid import UUID
 
 import psycopg
@@ -38,6 +39,7 @@ TO_FOLD_INTO = f"""
 SELECT {", ".join(f"alert.{name}" for name in alerting.COLUMNS)}, assignee.username
 FROM alert LEFT JOIN {User._meta.db_table} AS assignee ON assignee.id = alert.assigned_to_id
 WHERE fingerprint = ANY(%b) AND status IN ('open', 'acknowledged')
+    AND last_occurred_at >= %b AND first_occurred_at <= %b
 """  # noqa: S608 - columns of ours
 NEW_IDS = """
 SELECT nextval(pg_get_serial_sequence('alert', 'id')) FROM generate_series(1, %b::int)
@@ -92,15 +94,21 @@ def load_few(
 
 
 def foldable(
-    raw: RawConnection, fingerprints: Iterable[UUID], count: int
+    raw: RawConnection,
+    fingerprints: Iterable[UUID],
+    earliest: datetime,
+    latest: datetime,
+    count: int,
 ) -> tuple[list[Alert], list[int]]:
     """The unresolved alerts of these fingerprints, and ids for ``count`` new ones.
+
+    Only alerts that have or may have records between ``earliest`` and ``latest``, in event time.
 
     Ids of our own let decisions name their alert in the same transaction.
     """
     marks = UuidArray([mark.bytes for mark in fingerprints])
     with raw.pipeline():
-        known = HotCursor(raw).hot(TO_FOLD_INTO, [marks])
+        known = HotCursor(raw).hot(TO_FOLD_INTO, [marks, earliest, latest])
         ids = HotCursor(raw).hot(NEW_IDS, [count])
     alerts = []
     for *values, username in known.fetchall():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 
@@ -74,6 +75,28 @@ def test_loud_payments_of_one_customer_fold_while_they_are_close_in_time() -> No
 
     assert sorted(Alert.objects.values_list("record_count", flat=True)) == [1, 3]
     assert Decision.objects.exclude(alert_id=None).count() == 4
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 100])
+def test_late_records_among_those_on_time_fold_into_an_alert_of_their_own(batch_size: int) -> None:
+    minutes = (1, 600, 2, 601, 3, 602)
+    loud = [payment(n, customer="c1", amount="9000.00") for n in minutes]
+    drain(make_worker(log(loud), batch_size=batch_size))
+
+    assert list(Alert.objects.values_list("record_count", flat=True)) == [3, 3]
+    alerts = Alert.objects.order_by("first_occurred_at")
+    assert [alert.last_occurred_at - alert.first_occurred_at for alert in alerts] == [
+        timedelta(minutes=2)
+    ] * 2
+
+
+def test_a_record_between_two_alerts_folds_into_the_nearer_one() -> None:
+    loud = [payment(n, customer="c1", amount="9000.00") for n in (1, 15, 9, 5)]
+    drain(make_worker(log(loud), batch_size=1))
+
+    alerts = Alert.objects.order_by("id").values_list("first_occurred_at", "last_occurred_at")
+    minutes = [(first.minute, last.minute) for first, last in alerts]
+    assert minutes == [(1, 5), (9, 15)]
 
 
 def test_a_repeat_is_decided_once_and_touches_no_state() -> None:
