@@ -12,7 +12,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
+from django.conf import settings
 from django.db import connection
+
+from lepton_apps.common.postgresql.base import DatabaseWrapper
 
 RawConnection = psycopg.Connection[Any]
 
@@ -37,6 +40,12 @@ def rows(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
     with connection.wrap_database_errors:
         cursor = psycopg.Cursor(raw).execute(sql, parameters, prepare=True, binary=True)
         return cursor.fetchall()
+
+
+def limit_transactions() -> None:
+    """From now on no transaction of this process outlives TRANSACTION_LIMIT_MS."""
+    DatabaseWrapper.limit_ms = settings.TRANSACTION_LIMIT_MS
+    connection.close()
 
 
 @contextmanager

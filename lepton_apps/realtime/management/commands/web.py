@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from lepton_apps.common.db import limit_transactions
 from lepton_apps.common.metrics import serve_metrics
 from lepton_apps.web import listening_socket, web_server
 
@@ -29,6 +30,7 @@ class Command(BaseCommand):
         for name, value in (("--port", port), ("--metrics-port", metrics_port)):
             if not 0 <= value <= MAX_PORT:
                 raise CommandError(f"{name} {value} is not between 0 and {MAX_PORT}.")
+        limit_transactions()
         settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns without it
         try:
             bound = listening_socket(host, port)

@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from lepton_apps.common.db import limit_transactions
 from lepton_apps.common.metrics import serve_metrics
 from lepton_apps.streaming.kafka import KafkaSource
 from lepton_apps.streaming.labels import LabelWorker
@@ -41,6 +42,7 @@ class Command(BaseCommand):
     def handle(self, *, stream: str, metrics_port: int, **options: Any) -> None:
         if not 0 <= metrics_port <= 65_535:
             raise CommandError(f"--metrics-port {metrics_port} is not between 0 and 65535.")
+        limit_transactions()
         worker = build(stream)
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: worker.stop())
