@@ -43,7 +43,7 @@ from lepton_apps.verticals.contract import Stream
 
 MOVE = """
 UPDATE stream_offset AS o SET next_offset = m.next_offset, updated_at = %b,
-    high_water = greatest(m.high_water, m.next_offset),
+    high_water = greatest(o.high_water, m.high_water, m.next_offset),
     watermark = m.watermark, last_tick = m.last_tick
 FROM unnest(%b, %b, %b, %b, %b, %b, %b)
     AS m (topic_id, partition, expected, next_offset, high_water, watermark, last_tick)
