@@ -19,6 +19,7 @@ from lepton_apps.verticals.contract import Stream
 REST_SHARD = -1
 LABEL_SHARD = -2
 MAX_NAME = 200  # characters of a record id or an entity key
+TICK_PREFIX = "tick:"  # of ids of decisions that ticks made; no record's own id has it
 LABEL_AHEAD = timedelta(days=1)  # a label that says it was known later than that is refused
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 PATH = re.compile(r" - at `([^`]*)`$")
@@ -93,6 +94,11 @@ class Decoder:
         occurred_at = stream.occurred_at(record)
         refuse_absurd(record, "event time", occurred_at, now, stream.max_ahead)
         record_id = stream.record_id(record) or place
+        if record_id.startswith(TICK_PREFIX):
+            raise RecordRefusedError(
+                f"{record_id!r} begins with {TICK_PREFIX!r}, as ids of ticks do.",
+                reason="invalid_name",
+            )
         entity_key, secondary = stream.extractor.entity_keys(record)
         return Arrival(
             record,
@@ -113,7 +119,7 @@ class Decoder:
             origin = Origin(topic_id, raw.partition, raw.offset)
             place = f"{topic_id}:{raw.partition}:{raw.offset}"
             for name, value in raw.headers:
-                if name == ORIGIN_HEADER:
+                if name == ORIGIN_HEADER and value:  # others may send it empty, or null
                     place = value.decode("ascii", "replace")
             try:
                 if raw.value is None:
@@ -172,6 +178,7 @@ def decode(decoder: Any, payload: bytes, max_bytes: int) -> Any:
             reason="too_large",
         )
     try:
+        payload.decode()  # the decoder looks only at the texts that it returns
         return decoder(payload)
     except msgspec.ValidationError as exc:
         text = str(exc)

@@ -87,15 +87,6 @@ def test_a_label_that_never_counted_is_not_taken_back_when_the_record_can_be_rea
     assert risk() == {}
 
 
-@pytest.mark.usefixtures("champion")
-def test_a_record_whose_own_id_looks_like_that_of_a_tick_can_be_labelled() -> None:
-    services.decide(STREAM, [json.dumps(payment(1, id="tick:1")).encode()])
-    give("tick:1", True)
-
-    assert apply_labels(raw_connection(), PAYMENTS) == 1
-    assert set(risk()) == {"r:c:c1", "r:t:t1"}
-
-
 def apply_in_thread() -> None:
     try:
         apply_labels(raw_connection(), PAYMENTS)

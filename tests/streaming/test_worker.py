@@ -114,7 +114,7 @@ def test_what_cannot_be_decoded_is_kept_as_it_came_with_the_path_of_the_field() 
 
     letters = list(DeadLetter.objects.order_by("offset"))
     assert [letter.reason for letter in letters] == [
-        "not_json", "not_json", "invalid_record", "invalid_record", "empty",
+        "not_json", "not_utf8", "invalid_record", "invalid_record", "empty",
     ]  # fmt: skip
     assert [bytes(letter.payload or b"") for letter in letters[:2]] == [b"{", b"\xff\xfe"]
     assert [letter.path for letter in letters[2:4]] == ["$.amount", "$.amount"]
@@ -182,6 +182,19 @@ def test_a_retention_gap_is_counted_once_and_reading_goes_on() -> None:
     gap = OffsetGap.objects.get()
     assert (gap.kind, gap.from_offset, gap.to_offset, gap.lost) == ("retention", 4, 7, 3)
     assert Decision.objects.count() == 7
+
+
+def test_an_end_that_was_seen_once_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = InMemorySource(log([payment(n) for n in range(4)]))
+    worker = Worker(StreamPath(STREAM), lambda: source)
+    drain(worker)
+    StreamOffset.objects.update(high_water=9)  # another worker saw it
+    source.raws = log([payment(n) for n in range(6)])
+    monkeypatch.setattr(source, "high_waters", lambda: {0: 5})
+    drain(worker)
+
+    row = StreamOffset.objects.get()
+    assert (row.next_offset, row.high_water) == (6, 9)
 
 
 def test_a_topic_made_anew_starts_again_and_its_unread_rest_is_counted() -> None:
