@@ -14,6 +14,9 @@ from lepton_apps.verticals.contract import Severity
 ME: Final = "me"
 NOBODY: Final = "none"
 MAX_TEXT: Final = 200
+# A zone can move a time at the edge of the calendar out of what can be a time at all.
+EARLIEST_YEAR: Final = 1970
+LATEST_YEAR: Final = 9998
 STATUSES: Final = tuple(Alert.Status.values)
 SEVERITIES: Final = tuple(severity.value for severity in Severity)
 
@@ -69,6 +72,11 @@ def alert_filters(params: Mapping[str, str], username: str) -> AlertFilters:
         if at is None or at.tzinfo is None:
             errors.append(
                 _error(name, f"{value!r} is not a time with a zone, as 2026-03-01T10:00:00Z is.")
+            )
+            return None
+        if not EARLIEST_YEAR <= at.year <= LATEST_YEAR:
+            errors.append(
+                _error(name, f"{value!r} is not in the years {EARLIEST_YEAR} to {LATEST_YEAR}.")
             )
             return None
         return at

@@ -110,6 +110,8 @@ def test_filters_find(params: dict[str, str], expected: list[str], operator: Use
         ({"status": "closed"}, "status"),
         ({"severity": "open"}, "severity"),
         ({"since": "yesterday"}, "since"),
+        ({"since": "9999-12-31T23:59:59-12:00"}, "since"),
+        ({"until": "0001-01-01T00:00:00+14:00"}, "until"),
         ({"until": "2026-03-01T10:00:00"}, "until"),
         ({"q": "a\0b"}, "q"),
         ({"entity": "x" * 201}, "entity"),

@@ -116,6 +116,17 @@ def test_a_wrong_field_is_named_by_its_path_and_its_place_in_the_list(api: APICl
         assert (listed.json()["path"], listed.json()["index"]) == (path, 1)
 
 
+@pytest.mark.parametrize("listed", ["alerts", "labels"])
+@pytest.mark.parametrize("at", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00%2B14:00"])
+def test_a_time_at_the_edge_of_the_calendar_is_refused(
+    listed: str, at: str, api: APIClient
+) -> None:
+    response = api.get(f"/api/v1/{listed}?since={at}")
+
+    assert shape(response) == (400, "filter_refused")
+    assert [error["path"] for error in response.json()["errors"]] == ["since"]
+
+
 def test_what_is_too_much_is_refused(api: APIClient, settings: Any) -> None:
     settings.MAX_RECORDS_PER_REQUEST = 2
     settings.MAX_RECORD_BYTES = 1_024
