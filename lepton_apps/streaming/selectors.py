@@ -65,9 +65,12 @@ def recent_decisions(stream: str, entity_key: str, limit: int = 10) -> list[Deci
 
 
 def reasons_of(vertical: str, decision: Decision) -> list[dict[str, Any]]:
-    """Why an earlier decision was loud, from its alert."""
+    """Why an earlier decision was loud, from the alert that it opened.
+
+    An alert keeps the reasons of its first record only; those of records that joined are not kept.
+    """
     alert = Alert.objects.filter(pk=decision.alert_id).first() if decision.alert_id else None
-    if alert is None:
+    if alert is None or alert.decision_id != decision.id:
         return []
     return [
         {

@@ -206,7 +206,7 @@ def _fresh(path: StreamPath, taken: Taken) -> list[dict[str, Any]]:
 
 
 def _kept(path: StreamPath, decision: Any) -> dict[str, Any]:
-    """The answer of a decision made earlier. Its reasons are with its alert, if it has one."""
+    """The answer of a decision made earlier. Reasons are known if it opened its alert."""
     policy = path.stream.policy
     quiet = decision.outcome == policy.outcomes[0]
     return {
@@ -233,7 +233,7 @@ def redrive(dead_letter_id: int, actor: User | None, payload: bytes | None = Non
     letter = _open_letter(dead_letter_id)
     origin = f"{letter.topic_id}:{letter.partition}:{letter.offset}".encode()
     headers = [(name, bytes.fromhex(value)) for name, value in letter.headers]
-    if not any(name == ORIGIN_HEADER for name, _ in headers):
+    if not any(name == ORIGIN_HEADER and value for name, value in headers):
         headers.append((ORIGIN_HEADER, origin))
     value = payload if payload is not None else letter.payload
     key = None if letter.key is None else bytes(letter.key)

@@ -49,6 +49,17 @@ def test_a_decision_is_kept_and_a_repeat_returns_the_first_one() -> None:
     assert Decision.objects.count() == Alert.objects.count() == 1
 
 
+def test_a_repeat_of_a_record_that_joined_an_alert_has_no_reasons_of_another_record() -> None:
+    services.decide(STREAM, [body(1, customer="c1", amount="9000.00")])
+    joined = body(2, customer="c1", amount="8000.00")
+    (first,) = services.decide(STREAM, [joined])
+    (again,) = services.decide(STREAM, [joined])
+
+    assert Alert.objects.get().record_count == 2
+    assert first["reasons"]
+    assert again == {**first, "reasons": [], "repeated": True}
+
+
 def test_clients_are_told_the_number_of_the_version_that_decided() -> None:
     ModelVersion.objects.create(
         model_name="another",
