@@ -24,9 +24,7 @@ VERSION = "0.1.0"
 
 # --- where data lives, and the servers that `make run` started -------------------------------
 
-LEPTON_DATA_DIR = (
-    env_path("LEPTON_DATA_DIR", BASE_DIR / ".lepton") or BASE_DIR / ".lepton"
-)
+LEPTON_DATA_DIR = env_path("LEPTON_DATA_DIR", BASE_DIR / ".lepton") or BASE_DIR / ".lepton"
 
 
 def _runtime() -> dict[str, Any]:
@@ -37,9 +35,7 @@ def _runtime() -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return {}
     except ValueError:
-        raise EnvError(
-            f"{file} is not JSON; remove it and start `make run` again."
-        ) from None
+        raise EnvError(f"{file} is not JSON; remove it and start `make run` again.") from None
     return facts if isinstance(facts, dict) else {}
 
 
@@ -50,18 +46,12 @@ def database(url: str) -> dict[str, Any]:
     """Django's database settings of ``postgresql://user:password@host:port/name?option=value``."""
     parts = urlsplit(url)
     if parts.scheme not in {"postgresql", "postgres"}:
-        raise EnvError(
-            f"DATABASE_URL starts with {parts.scheme}://; it must be postgresql://."
-        )
+        raise EnvError(f"DATABASE_URL starts with {parts.scheme}://; it must be postgresql://.")
     if not parts.path.strip("/"):
-        raise EnvError(
-            "DATABASE_URL names no database: postgresql://user:password@host/name."
-        )
+        raise EnvError("DATABASE_URL names no database: postgresql://user:password@host/name.")
     options: dict[str, Any] = dict(parse_qsl(parts.query))
     # A process that is paused inside a transaction must not hold its locks for ever.
-    options.setdefault(
-        "options", f"-c idle_in_transaction_session_timeout={TRANSACTION_LIMIT_MS}"
-    )
+    options.setdefault("options", f"-c idle_in_transaction_session_timeout={TRANSACTION_LIMIT_MS}")
     options.setdefault("application_name", "lepton")
     return {
         "ENGINE": "lepton_apps.common.postgresql",
@@ -76,9 +66,7 @@ def database(url: str) -> dict[str, Any]:
     }
 
 
-TRANSACTION_LIMIT_MS = env_int(
-    "TRANSACTION_LIMIT_MS", 5_000, minimum=100
-)  # milliseconds
+TRANSACTION_LIMIT_MS = env_int("TRANSACTION_LIMIT_MS", 5_000, minimum=100)  # milliseconds
 DATABASE_URL = env_secret("DATABASE_URL") or RUNTIME.get("DATABASE_URL")
 # LISTEN needs a direct connection: where a pooler stands in front, name the server itself here.
 LISTEN_DATABASE_URL = env_secret("LISTEN_DATABASE_URL") or DATABASE_URL
@@ -87,9 +75,7 @@ DATABASES = {"default": database(DATABASE_URL)} if DATABASE_URL else {}
 # --- Kafka -----------------------------------------------------------------------------------
 
 KAFKA_BOOTSTRAP_SERVERS = env_list("KAFKA_BOOTSTRAP_SERVERS") or [
-    server
-    for server in str(RUNTIME.get("KAFKA_BOOTSTRAP_SERVERS", "")).split(",")
-    if server
+    server for server in str(RUNTIME.get("KAFKA_BOOTSTRAP_SERVERS", "")).split(",") if server
 ]
 # The embedded, memory-only broker answers some questions differently; see docs/operations.md.
 KAFKA_EMBEDDED = env_bool("KAFKA_EMBEDDED", bool(RUNTIME.get("KAFKA_EMBEDDED", False)))
@@ -104,39 +90,23 @@ KAFKA_SASL_MECHANISM = env_choice(
 KAFKA_SASL_USERNAME = env_str("KAFKA_SASL_USERNAME", "")
 KAFKA_SASL_PASSWORD = env_secret("KAFKA_SASL_PASSWORD") or ""
 KAFKA_SSL_CAFILE = env_path("KAFKA_SSL_CAFILE")
-KAFKA_REPLICATION_FACTOR = env_int(
-    "KAFKA_REPLICATION_FACTOR", 1, minimum=1
-)  # of topics we make
+KAFKA_REPLICATION_FACTOR = env_int("KAFKA_REPLICATION_FACTOR", 1, minimum=1)  # of topics we make
 KAFKA_GROUP = env_str("KAFKA_GROUP", "lepton")
 
 # --- workers ---------------------------------------------------------------------------------
 # A batch closes when it is full, or when a poll has returned what was there.
-WORKER_BATCH_SIZE = env_int(
-    "WORKER_BATCH_SIZE", 2_000, minimum=1, maximum=50_000
-)  # records
-WORKER_FETCH_WAIT_MS = env_int(
-    "WORKER_FETCH_WAIT_MS", 20 if KAFKA_EMBEDDED else 500, minimum=1
-)
-WORKER_FETCH_BYTES = env_int(
-    "WORKER_FETCH_BYTES", 262_144, minimum=4_096
-)  # each partition
+WORKER_BATCH_SIZE = env_int("WORKER_BATCH_SIZE", 2_000, minimum=1, maximum=50_000)  # records
+WORKER_FETCH_WAIT_MS = env_int("WORKER_FETCH_WAIT_MS", 20 if KAFKA_EMBEDDED else 500, minimum=1)
+WORKER_FETCH_BYTES = env_int("WORKER_FETCH_BYTES", 262_144, minimum=4_096)  # each partition
 WORKER_SESSION_TIMEOUT_MS = env_int("WORKER_SESSION_TIMEOUT_MS", 10_000, minimum=1_000)
-WORKER_HEARTBEAT_S = env_float(
-    "WORKER_HEARTBEAT_S", 2.0, minimum=0.1, maximum=60
-)  # of its row
-WORKER_STATE_CACHE = env_int(
-    "WORKER_STATE_CACHE", 100_000, minimum=0
-)  # entities in memory
+WORKER_HEARTBEAT_S = env_float("WORKER_HEARTBEAT_S", 2.0, minimum=0.1, maximum=60)  # of its row
+WORKER_STATE_CACHE = env_int("WORKER_STATE_CACHE", 100_000, minimum=0)  # entities in memory
 WORKER_IDLE_TICK_S = env_float("WORKER_IDLE_TICK_S", 30.0, minimum=0.1, maximum=86_400)
 WORKER_MODEL_CHECK_S = env_float("WORKER_MODEL_CHECK_S", 1.0, minimum=0.05, maximum=60)
 # A stream halts instead of draining a topic into dead letters.
 DEAD_LETTER_RATIO = env_float("DEAD_LETTER_RATIO", 0.5, minimum=0.0, maximum=1.0)
-DEAD_LETTER_WINDOW = env_int(
-    "DEAD_LETTER_WINDOW", 1_000, minimum=10
-)  # newest records looked at
-MAX_RECORD_BYTES = env_int(
-    "MAX_RECORD_BYTES", 262_144, minimum=1_024
-)  # bytes; larger: dead letter
+DEAD_LETTER_WINDOW = env_int("DEAD_LETTER_WINDOW", 1_000, minimum=10)  # newest records looked at
+MAX_RECORD_BYTES = env_int("MAX_RECORD_BYTES", 262_144, minimum=1_024)  # bytes; larger: dead letter
 
 # --- retention: whole days of time-partitioned tables ----------------------------------------
 
@@ -161,23 +131,15 @@ DEBUG = env_bool("DEBUG", False)
 SECRET_KEY = env_secret("SECRET_KEY") or RUNTIME.get("SECRET_KEY") or ""
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1]"))
 CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS")
-SECURE_COOKIES = env_bool(
-    "SECURE_COOKIES", False
-)  # true wherever the site is behind TLS
+SECURE_COOKIES = env_bool("SECURE_COOKIES", False)  # true wherever the site is behind TLS
 WEB_THREADS = env_int("WEB_THREADS", 4, minimum=1, maximum=64)
 DECISION_THREADS = env_int("DECISION_THREADS", 4, minimum=1, maximum=64)
 MAX_BODY_BYTES = env_int("MAX_BODY_BYTES", 2_097_152, minimum=1_024)
 MAX_RECORDS_PER_REQUEST = env_int("MAX_RECORDS_PER_REQUEST", 500, minimum=1)
-FEED_QUEUE_FRAMES = env_int(
-    "FEED_QUEUE_FRAMES", 512, minimum=8
-)  # a fuller socket is closed
-FEED_REPLAY_LIMIT = env_int(
-    "FEED_REPLAY_LIMIT", 5_000, minimum=1
-)  # events; older: snapshot
+FEED_QUEUE_FRAMES = env_int("FEED_QUEUE_FRAMES", 512, minimum=8)  # a fuller socket is closed
+FEED_REPLAY_LIMIT = env_int("FEED_REPLAY_LIMIT", 5_000, minimum=1)  # events; older: snapshot
 FEED_HEARTBEAT_S = env_float("FEED_HEARTBEAT_S", 15.0, minimum=0.1, maximum=300)
-FEED_RECHECK_S = env_float(
-    "FEED_RECHECK_S", 2.0, minimum=0.1, maximum=5
-)  # rights of sockets
+FEED_RECHECK_S = env_float("FEED_RECHECK_S", 2.0, minimum=0.1, maximum=5)  # rights of sockets
 
 INSTALLED_APPS = [
     "django.contrib.auth",

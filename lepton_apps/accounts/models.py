@@ -27,9 +27,7 @@ class VerticalAccess(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["user", "vertical"], name="one_role_per_vertical"
-            )
+            models.UniqueConstraint(fields=["user", "vertical"], name="one_role_per_vertical")
         ]
 
 

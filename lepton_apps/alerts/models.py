@@ -26,9 +26,7 @@ class Alert(models.Model):
     vertical = models.CharField(max_length=64)
     stream = models.CharField(max_length=64)
     entity_key = models.CharField(max_length=200)
-    fingerprint = (
-        models.UUIDField()
-    )  # of stream, entity and reason: what folds together
+    fingerprint = models.UUIDField()  # of stream, entity and reason: what folds together
     reason = models.CharField(max_length=64)
     severity = models.CharField(max_length=16)
     outcome = models.CharField(max_length=32)
@@ -55,12 +53,8 @@ class Alert(models.Model):
     decided_at = models.DateTimeField()  # finds the partition of that decision
     model_version = models.IntegerField()  # the number of a version of the stream's model
     title = models.CharField(max_length=200)
-    facts = models.JSONField(
-        default=list
-    )  # [[label, value], ...] of the record that opened it
-    explanation = models.JSONField(
-        default=list
-    )  # [{reason, contribution, features}, ...]
+    facts = models.JSONField(default=list)  # [[label, value], ...] of the record that opened it
+    explanation = models.JSONField(default=list)  # [{reason, contribution, features}, ...]
 
     class Meta:
         db_table = "alert"
@@ -81,9 +75,7 @@ class Alert(models.Model):
         indexes = [
             # The list, newest first, with and without a status.
             models.Index(fields=["vertical", "-id"], name="alert_list"),
-            models.Index(
-                fields=["vertical", "status", "-id"], name="alert_list_by_status"
-            ),
+            models.Index(fields=["vertical", "status", "-id"], name="alert_list_by_status"),
             models.Index(fields=["entity_key", "-id"], name="alert_of_entity"),
             # What the worker folds into.
             models.Index(
@@ -115,12 +107,8 @@ class Label(models.Model):
     source = models.CharField(max_length=16, choices=Source)
     labelled_at = models.DateTimeField()  # when the outside world knew
     received_at = models.DateTimeField()  # our clock
-    by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL
-    )
-    alert = models.ForeignKey(
-        Alert, null=True, on_delete=models.SET_NULL, related_name="labels"
-    )
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
+    alert = models.ForeignKey(Alert, null=True, on_delete=models.SET_NULL, related_name="labels")
     applied_at = models.DateTimeField(null=True)
     # The moment it counts from in the state, kept so that a reversal takes back the same thing.
     counted_at = models.DateTimeField(null=True)

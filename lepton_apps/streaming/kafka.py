@@ -38,6 +38,12 @@ class BrokerUnavailableError(UnavailableError):
     code = "broker_unavailable"
 
 
+class AssignmentChangedError(UnavailableError):
+    """The group gave the partition to somebody else while we set our place in it."""
+
+    code = "assignment_changed"
+
+
 class Raw(NamedTuple):
     """A message as it lies in the log."""
 
@@ -53,6 +59,9 @@ class Source(Protocol):
 
     @property
     def generation(self) -> int: ...
+
+    @property
+    def num_partitions(self) -> int: ...
 
     def poll(self, max_records: int, timeout_s: float) -> list[Raw]: ...
 
@@ -163,6 +172,7 @@ class KafkaSource:
 
     def __init__(self, stream: str, topic: str) -> None:
         self._topic = topic
+        self.num_partitions = 0
         self._rebalances = _Rebalances()
         self._admin = Admin()
         try:
@@ -208,11 +218,18 @@ class KafkaSource:
         return frozenset(partition.partition for partition in self._consumer.assignment())
 
     def topic_id(self) -> UUID | None:
+        """The topic's id as the broker says now; it also tells how many partitions there are."""
         found = self._admin.topic(self._topic)
-        return None if found is None else found[0]
+        if found is None:
+            return None
+        self.num_partitions = found[1]
+        return found[0]
 
     def seek(self, partition: int, offset: int) -> None:
-        self._consumer.seek(TopicPartition(self._topic, partition), offset)
+        try:
+            self._consumer.seek(TopicPartition(self._topic, partition), offset)
+        except ValueError as exc:  # "Unassigned partition": rebalances run on another thread
+            raise AssignmentChangedError(f"{self._topic}[{partition}]: {exc}.") from exc
 
     def first_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
         """The oldest offset still there, by partition."""

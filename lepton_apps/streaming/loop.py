@@ -85,6 +85,7 @@ class Loop(ABC):
                 LeptonError,
                 psycopg.Error,
                 DjangoDatabaseError,
+                MemoryError,
             ) as exc:
                 self._wait(exc, delay_s)
                 delay_s = min(delay_s * 2, 5.0)

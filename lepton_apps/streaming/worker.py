@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import psycopg
 from django.conf import settings
@@ -51,7 +51,10 @@ class Worker(Loop):
             self.path.forget({}, ())
             return
         raw = raw_connection()
-        others = shards_of(raw, self.stream) - self.positions.next_offsets.keys()
+        # All partitions of the topic, also those that nobody has written down yet.
+        partitions = self._source.num_partitions if self._source is not None else 0
+        shards = shards_of(raw, self.stream) | set(range(partitions))
+        others = shards - self.positions.next_offsets.keys()
         self.path.forget(load_knowledge(raw, self.path.stream), others)
 
     def process(self, raws: Sequence[Raw]) -> None:
@@ -171,13 +174,28 @@ class Worker(Loop):
         if every is None or self.positions.topic_id is None:
             return
         at = clock.monotonic()
-        for partition, time in self.positions.clocks.items():
+        waiting = self.lag(self._source.high_waters() if self._source is not None else {})
+        for partition, time in list(self.positions.clocks.items()):
             silent_s = at - self._idle_since.setdefault(partition, at)
             if time.watermark is None or silent_s < settings.WORKER_IDLE_TICK_S:
                 continue
+            if waiting.get(partition):  # records are there: an empty poll is no silence
+                continue
             tick_at = floor(time.watermark + timedelta(seconds=silent_s), every)
             if time.last_tick is None or tick_at > time.last_tick:
-                self._idle_tick(partition, IdleTick(partition, tick_at, self._next(partition)))
+                self._give_tick(partition, tick_at)
+
+    def _give_tick(self, partition: int, at: datetime) -> None:
+        """A tick of an idle partition. One that the extractor cannot take is passed over."""
+        try:
+            self._idle_tick(partition, IdleTick(partition, at, self._next(partition)))
+        except ConflictError as exc:  # the next idle poll tries again
+            log.info("tick put off", extra={"stream": self.stream, "why": exc.detail})
+        except OUTSIDE:
+            raise
+        except Exception:
+            log.exception("tick passed over", extra={"stream": self.stream, "at": at.isoformat()})
+            self.positions.clocks[partition].last_tick = at
 
     def _next(self, partition: int) -> Origin:
         assert self.positions.topic_id is not None

@@ -13,6 +13,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8
 NEVER_ANSWERED = {
     "too_many_requests",  # nothing here limits rates
     "assignment_stale",  # a worker's own affair
+    "assignment_changed",
     "topic_missing",  # a worker's, too
     "write_conflicted",  # tried again, and then `unavailable`
 }

@@ -37,6 +37,10 @@ class InMemorySource:
             self.places[raw.partition] = raw.offset + 1
         return found
 
+    @property
+    def num_partitions(self) -> int:
+        return max(self.partitions) + 1
+
     def assignment(self) -> frozenset[int]:
         return self.partitions
 

@@ -137,9 +137,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="alert",
-            index=models.Index(
-                fields=["vertical", "status", "-id"], name="alert_list_by_status"
-            ),
+            index=models.Index(fields=["vertical", "status", "-id"], name="alert_list_by_status"),
         ),
         migrations.AddIndex(
             model_name="alert",
@@ -164,9 +162,7 @@ class Migration(migrations.Migration):
             model_name="alert",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    models.Q(
-                        ("resolved_at", None), ("status__in", ["open", "acknowledged"])
-                    ),
+                    models.Q(("resolved_at", None), ("status__in", ["open", "acknowledged"])),
                     models.Q(
                         ("resolved_at__gte", models.F("opened_at")),
                         ("status__in", ["confirmed", "dismissed"]),

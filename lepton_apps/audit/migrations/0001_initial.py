@@ -44,9 +44,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "indexes": [
-                    models.Index(fields=["target", "at"], name="audit_of_target")
-                ],
+                "indexes": [models.Index(fields=["target", "at"], name="audit_of_target")],
             },
         ),
     ]

@@ -132,9 +132,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="modelfile",
-            constraint=models.UniqueConstraint(
-                fields=("version", "name"), name="model_file_once"
-            ),
+            constraint=models.UniqueConstraint(fields=("version", "name"), name="model_file_once"),
         ),
         migrations.AddConstraint(
             model_name="rolechange",
