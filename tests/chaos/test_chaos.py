@@ -102,8 +102,9 @@ def stop_inside_a_transaction(ground: Stage, pid: int) -> None:
             os.kill(pid, signal.SIGSTOP)
             time.sleep(0.005)  # what it had sent is done by now
             ((inside,),) = connection.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'"
-                " AND application_name = 'lepton'"
+                # Within a pipeline PostgreSQL calls a session active while it waits for the client.
+                "SELECT count(*) FROM pg_stat_activity WHERE xact_start IS NOT NULL"
+                " AND wait_event = 'ClientRead' AND application_name = 'lepton'"
             ).fetchall()
             if inside:
                 return
