@@ -20,7 +20,7 @@ from websockets.asyncio.client import connect
 from benchmarks import report
 from benchmarks.audit import audit
 from benchmarks.champion import install_champion
-from benchmarks.payments import STREAM, Payment, payment, payments, span
+from benchmarks.payments import STREAM, Payment, moments, noon_before, payment, payments
 from benchmarks.produce import Job, finish, sending
 from benchmarks.servers import (
     BenchmarkError,
@@ -66,8 +66,8 @@ def mixed(num: int, *, entities: int, start: datetime, every: int) -> Iterator[P
     ``number`` is that of the second payment, so an alert tells which record opened it.
     """
     made = payments("run", num, entities=entities, start=start)
-    for number, ordinary in enumerate(made):
-        at = start + span(number, entities)
+    times = moments(0, num, entities=entities, start=start)
+    for number, (ordinary, at) in enumerate(zip(made, times, strict=True)):
         place = number % every
         if place == every // 2:
             customer = f"a{number - place + every}"
@@ -137,7 +137,7 @@ def _job(options: argparse.Namespace, num: int, times: Path) -> Job:
         mixed,
         num,
         entities=options.entities,
-        start=clock.now() - span(num, options.entities),
+        start=noon_before(num, options.entities),
         every=options.suspicious,
     )
     return Job(make, num, rate=options.rate, linger_ms=options.linger, times=times)

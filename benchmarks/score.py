@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks import report
 from benchmarks.audit import audit
 from benchmarks.champion import install_champion
-from benchmarks.payments import STREAM, Payment, payments, span
+from benchmarks.payments import STREAM, Payment, noon_before, payments
 from benchmarks.servers import Process, add_server_options, command, note, servers
 from benchmarks.web import Connection, bearer_token, percentiles_ms, pretty, require_status, web
 from lepton_apps.common import clock
@@ -84,7 +84,7 @@ class Load:
 async def _first(port: int, token: str) -> None:
     """One request alone: whatever is wrong is said in full, and the model is loaded."""
     connection = Connection(port, token)
-    made = payments("first", 1, entities=1, start=clock.now())
+    made = payments("first", 1, entities=1, start=noon_before(1, 1))
     status, body = await connection.post(PATH, next(made).value)
     connection.close()
     require_status(status, body, "The first decision")
@@ -105,7 +105,7 @@ def _load(
             prefix,
             num,
             entities=options.entities,
-            start=clock.now() - span(num, options.entities),
+            start=noon_before(num, options.entities),
         )
     )
     load = asyncio.run(_send(port, token, made, options.rate, options.connections))

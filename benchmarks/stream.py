@@ -21,7 +21,7 @@ import psycopg
 from benchmarks import report
 from benchmarks.audit import Audit, audit
 from benchmarks.champion import install_champion
-from benchmarks.payments import STREAM, payments, span
+from benchmarks.payments import STREAM, noon_before, payments
 from benchmarks.produce import Job, finish, send, sending
 from benchmarks.servers import (
     ROOT,
@@ -198,13 +198,13 @@ def _conditions(options: argparse.Namespace, model: str) -> tuple[str, str]:
 
 
 def _measure(run: Servers, options: argparse.Namespace, entities: int) -> Measured:
-    later = clock.now() - span(options.records, entities)
+    later = noon_before(options.records, entities)
     warm = partial(
         payments,
         "warm",
         options.warm_up,
         entities=WARM_ENTITIES,
-        start=later - span(options.warm_up, WARM_ENTITIES),
+        start=noon_before(options.warm_up, WARM_ENTITIES, later),
         seed=2,
     )
     with run.connection() as connection:

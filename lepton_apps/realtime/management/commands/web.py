@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser
 from typing import Any
 
@@ -11,6 +12,7 @@ from lepton_apps.common.metrics import serve_metrics
 from lepton_apps.web import listening_socket, web_server
 
 MAX_PORT = 65_535
+SWITCH_S = 0.0005
 
 
 class Command(BaseCommand):
@@ -42,6 +44,8 @@ class Command(BaseCommand):
             raise CommandError(f"--metrics-port {metrics_port}: {exc.strerror or exc}.") from exc
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{bound.getsockname()[1]}"
+        # A thread that computes must let the event loop in, which carries everybody else's bytes.
+        sys.setswitchinterval(SWITCH_S)
         server = web_server(lambda: self.stdout.write(f"Lepton answers at {address}"))
         server.run(sockets=[bound])
         self.stdout.write("Web server stopped.")
