@@ -23,6 +23,7 @@ from kafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
+from lepton_apps.common import clock
 from lepton_apps.common.errors import UnavailableError
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 BrokerError = KafkaError  # what callers catch; they do not import the client
 
 ORIGIN_HEADER = "lepton-origin"  # a redriven record keeps the place it came from
+JOIN_LIMIT_S = 20.0  # a healthy group lets a member in within 6 s, with a dead one in it 15
 
 
 class BrokerUnavailableError(UnavailableError):
@@ -150,6 +152,14 @@ class Admin:
                 return UUID(str(topic["topic_id"])), len(topic["partitions"])
         return None
 
+    def delete_group(self, group: str) -> None:
+        """Make the broker forget a group. Members that live join again; offsets are not there."""
+        try:
+            outcome = self._client.delete_groups([group])[group]
+        except KafkaError as exc:
+            outcome = f"{type(exc).__name__}: {exc}"
+        log.warning("group made anew", extra={"group": group, "outcome": outcome})
+
     def close(self) -> None:
         self._client.close()
 
@@ -159,12 +169,15 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # the clien
 
     def __init__(self) -> None:
         self.generation = 0
+        self.joining_since: float | None = clock.monotonic()  # None: the group has let us in
 
     def on_partitions_revoked(self, revoked: Any) -> None:
         self.generation += 1
+        self.joining_since = clock.monotonic()
 
     def on_partitions_assigned(self, assigned: Any) -> None:
         self.generation += 1
+        self.joining_since = None
 
 
 class KafkaSource:
@@ -172,13 +185,14 @@ class KafkaSource:
 
     def __init__(self, stream: str, topic: str) -> None:
         self._topic = topic
+        self._group = f"{settings.KAFKA_GROUP}.{stream}"
         self.num_partitions = 0
         self._rebalances = _Rebalances()
         self._admin = Admin()
         try:
             self._consumer = KafkaConsumer(
                 **client_options(),
-                group_id=f"{settings.KAFKA_GROUP}.{stream}",
+                group_id=self._group,
                 enable_auto_commit=False,  # offsets live in PostgreSQL
                 auto_offset_reset="earliest",  # and are set by seek; this is for the moment before
                 fetch_max_wait_ms=settings.WORKER_FETCH_WAIT_MS,
@@ -202,6 +216,8 @@ class KafkaSource:
     def poll(self, max_records: int, timeout_s: float) -> list[Raw]:
         """What is there, at most ``max_records``; waits ``timeout_s`` when nothing is."""
         fetched = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
+        if settings.KAFKA_EMBEDDED:
+            self._heal()
         return [
             Raw(
                 record.partition,
@@ -213,6 +229,13 @@ class KafkaSource:
             for records in fetched.values()
             for record in records
         ]
+
+    def _heal(self) -> None:
+        """The embedded broker waits for ever for a member that died while it was joining."""
+        since = self._rebalances.joining_since
+        if since is not None and clock.monotonic() - since > JOIN_LIMIT_S:
+            self._admin.delete_group(self._group)
+            self._rebalances.joining_since = clock.monotonic()
 
     def assignment(self) -> frozenset[int]:
         return frozenset(partition.partition for partition in self._consumer.assignment())

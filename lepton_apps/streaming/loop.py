@@ -184,21 +184,31 @@ class Loop(ABC):
     def leave(self) -> None:
         """Leave the group and forget every position; the next ``run_once`` starts anew."""
         source, self._source = self._source, None
-        self.positions.forget()
-        self.lost_track()
+        self._forget()
         if source is not None:
             try:
                 source.close()
             except (BrokerError, LeptonError, OSError, ValueError) as exc:
                 log.warning("leaving the group failed", extra={"why": str(exc)})
 
+    def _forget(self) -> None:
+        """Forget every position; the next ``run_once`` takes them up from the database."""
+        self.positions.forget()
+        self.lost_track()
+
     def _wait(self, exc: Exception, delay_s: float) -> None:
-        """Something outside failed: say so, let go of it, and try again a little later."""
+        """Something outside failed: say so, let go of it, and try again a little later.
+
+        The group has nothing to do with the database: whoever left it whenever that fails would
+        send the partitions round all workers, just when each of them has to start again.
+        """
         detail = exc.detail if isinstance(exc, LeptonError) else f"{type(exc).__name__}: {exc}"
         log.warning("waiting", extra={"stream": self.stream, "why": detail})
-        self.leave()
         if isinstance(exc, (psycopg.Error, DjangoDatabaseError)):
             connection.close()
+            self._forget()
+        else:
+            self.leave()
         self._say("waiting", detail)
         clock.sleep(delay_s)
 

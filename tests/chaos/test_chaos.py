@@ -52,10 +52,11 @@ def test_workers_killed_under_load_lose_and_double_nothing(ground: Stage, kills:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kills", [pytest.param(1, id="once"), KILLS[1]])
 def test_postgresql_killed_under_load_loses_and_doubles_nothing(ground: Stage, kills: int) -> None:
+    moments = random.Random(kills)
     ground.worker()
     with ground.load(1_000 * kills, rate=400):
         for _ in range(kills):
-            time.sleep(random.Random(kills).uniform(1.0, 2.0))
+            time.sleep(moments.uniform(1.0, 2.0))
             ground.postgres.kill()
             ground.postgres.restart()
     audit(ground)

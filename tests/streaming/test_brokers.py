@@ -31,6 +31,8 @@ needs_kafka = pytest.mark.skipif(
     reason="Apache Kafka is absent: set LEPTON_TEST_KAFKA_HOME and put Java on PATH",
 )
 
+BEAT_OF = "SELECT 1 FROM worker_heartbeat WHERE pid = %s"
+
 
 @pytest.fixture(
     scope="module",
@@ -72,6 +74,21 @@ def test_workers_that_join_and_leave_share_the_partitions_and_lose_nothing(groun
         second.send_signal(signal.SIGTERM)
         assert second.wait(20) == 0
         ground.wait("one worker again", lambda: shared_by(ground, 1), SESSION_S * 3)
+    audit(ground)
+
+
+@pytest.mark.timeout(240)
+def test_a_worker_stopped_while_it_joins_does_not_keep_the_next_one_out(
+    ground: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A group of its own: only one that nobody ever joined waits for its first member.
+    monkeypatch.setitem(ground.env, "KAFKA_GROUP", f"test-{uuid.uuid4().hex[:8]}")
+    first = ground.worker()
+    ground.wait("its first beat", lambda: ground.query(BEAT_OF, first.pid) != [])
+    first.send_signal(signal.SIGTERM)
+    first.wait(20)
+    ground.worker()
+    ground.produce(200)
     audit(ground)
 
 
