@@ -92,7 +92,7 @@ class LabelWorker(Loop):
         self.scored: Stream = registry.stream(self.labels.labels)[1]
         self._decode = msgspec.json.Decoder(self.labels.record_type).decode
 
-    def process(self, raws: Sequence[Raw]) -> None:
+    def through(self, raws: Sequence[Raw]) -> None:
         """Keep the labels and move the offsets in one transaction; then apply what can be."""
         given: list[GivenLabel] = []
         rejected: list[Rejected] = []
@@ -101,12 +101,16 @@ class LabelWorker(Loop):
                 given.append(self._given(item))
             except RecordRefusedError as exc:
                 rejected.append(Rejected(item, exc.reason, exc.detail, exc.path))
+        if self._watch.would_halt(len(given), len(rejected)):
+            self._halt(rejected[-1])
+            return
         self._save(raws, given, rejected)
+        self._watch.note(len(given), len(rejected))
         RECORDS.labels(self.stream, "labelled").inc(len(given))
-        RECORDS.labels(self.stream, "rejected").inc(len(rejected))
-        for refused in rejected:
-            DEAD_LETTERS.labels(self.stream, refused.reason).inc()
         self.idle()
+
+    def set_aside(self, rejected: Rejected) -> None:
+        self._save([rejected.raw], [], [rejected])
 
     def idle(self) -> None:
         """Apply what waits: labels of REST and console, and of records decided since."""
@@ -158,6 +162,9 @@ class LabelWorker(Loop):
                 raw, self.stream, self.labels.topic, topic_id, rejected, clock.now()
             )
         positions.next_offsets.update(ends)
+        RECORDS.labels(self.stream, "rejected").inc(len(rejected))
+        for refused in rejected:
+            DEAD_LETTERS.labels(self.stream, refused.reason).inc()
 
 
 def apply_labels(raw: RawConnection, stream: Stream) -> int:

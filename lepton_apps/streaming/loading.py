@@ -13,7 +13,7 @@ from lepton_apps.streaming.batch import REST_SHARD, Arrival
 from lepton_apps.streaming.binary import HotCursor, IntArray, TextArray, UuidArray
 from lepton_apps.streaming.caches import ShardCache, StateCache
 from lepton_apps.streaming.mirror import LabelMirror, SecondaryStates
-from lepton_apps.streaming.pipeline import Working
+from lepton_apps.streaming.pipeline import HOME_PARTITION, Working
 from lepton_apps.verticals.contract import Stream
 
 KNOWN = "SELECT key FROM record_key WHERE key = ANY(%b)"
@@ -24,6 +24,11 @@ WHERE stream = %b AND entity_key = ANY(%b)
 DUE = """
 SELECT entity_key, version, schema, due_at, partition, state FROM entity_state
 WHERE stream = %b AND partition = %b AND due_at <= %b
+"""
+# Entities that only REST has brought: the ticks of one partition are theirs.
+DUE_AT_HOME = """
+SELECT entity_key, version, schema, due_at, partition, state FROM entity_state
+WHERE stream = %b AND partition IS NULL AND due_at <= %b
 """
 SECONDARY = """
 SELECT entity_key, shard, version, schema, state FROM secondary_state
@@ -98,6 +103,8 @@ def load_states(
     rows = fetch(raw, PRIMARY, [stream.name, TextArray(missing)]) if missing else []
     for partition, at in due.items():
         rows += fetch(raw, DUE, [stream.name, partition, at])
+        if partition == HOME_PARTITION:
+            rows += fetch(raw, DUE_AT_HOME, [stream.name, at])
     for key, version, found, due_at, partition, state in rows:
         refuse_schema(stream, found, schema)
         if key in working.primary:

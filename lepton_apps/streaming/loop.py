@@ -19,12 +19,14 @@ from lepton_apps.common.db import raw_connection
 from lepton_apps.common.errors import LeptonError
 from lepton_apps.common.metrics import (
     BATCH_RECORDS,
+    BATCH_REDONE,
     BATCH_SECONDS,
     LAG_RECORDS,
     SOURCE_STALLED,
 )
 from lepton_apps.streaming import offsets
-from lepton_apps.streaming.halting import halted
+from lepton_apps.streaming.batch import Rejected
+from lepton_apps.streaming.halting import RejectionWatch, halt, halted
 from lepton_apps.streaming.heartbeat import Heartbeat
 from lepton_apps.streaming.kafka import BrokerError, Raw, Source
 from lepton_apps.streaming.offsets import Positions
@@ -39,6 +41,11 @@ STALL_S = 30.0
 HINT_S = 5.0
 HOUSEKEEPING_S = 3_600.0
 
+# What no record can be blamed for; the loop waits it out. DataError and IntegrityError are not
+# among them: a value that PostgreSQL refuses came from a record.
+RECORD_FAULTS = (psycopg.DataError, psycopg.IntegrityError)
+OUTSIDE = (LeptonError, psycopg.Error, DjangoDatabaseError, MemoryError)
+
 
 class Loop(ABC):
     """Polls, hands batches on, and keeps going through whatever passes by itself."""
@@ -50,6 +57,7 @@ class Loop(ABC):
         self.heartbeat = Heartbeat(stream, settings.WORKER_HEARTBEAT_S)
         self._open_source = open_source
         self._source: Source | None = None
+        self._watch = RejectionWatch(settings.DEAD_LETTER_WINDOW, settings.DEAD_LETTER_RATIO)
         self._stopping = False
         self._topic_checked_at = 0.0
         self._hinted_at = 0.0
@@ -57,8 +65,23 @@ class Loop(ABC):
         self._read_at: dict[int, float] = {}
 
     @abstractmethod
-    def process(self, raws: Sequence[Raw]) -> None:
+    def through(self, raws: Sequence[Raw]) -> None:
         """Take messages through to the database, all or nothing, and move the positions."""
+
+    def process(self, raws: Sequence[Raw]) -> None:
+        """``through``; a message that cannot be taken through is set aside by itself."""
+        try:
+            self.through(raws)
+        except RECORD_FAULTS as exc:
+            self._isolate(raws, exc)
+        except OUTSIDE:
+            raise
+        except Exception as exc:  # noqa: BLE001 - verticals and models may raise anything
+            self._isolate(raws, exc)
+
+    @abstractmethod
+    def set_aside(self, rejected: Rejected) -> None:
+        """Make one message a dead letter and move past it."""
 
     def idle(self) -> None:
         """Called after a poll that brought nothing."""
@@ -80,13 +103,7 @@ class Loop(ABC):
             except StaleAssignmentError as exc:
                 log.warning("assignment lost", extra={"stream": self.stream, "why": exc.detail})
                 self.leave()
-            except (
-                BrokerError,
-                LeptonError,
-                psycopg.Error,
-                DjangoDatabaseError,
-                MemoryError,
-            ) as exc:
+            except (BrokerError, *OUTSIDE) as exc:
                 self._wait(exc, delay_s)
                 delay_s = min(delay_s * 2, 5.0)
         self.leave()
@@ -119,6 +136,8 @@ class Loop(ABC):
             BATCH_RECORDS.labels(self.stream).observe(len(raws))
             self.heartbeat.count(len(raws), busy_s)
             self._read_at.update(dict.fromkeys({item.partition for item in raws}, started))
+            if self._source is None:  # it made the stream halt
+                return len(raws)
         else:
             self.idle()
         if self.heartbeat.due():
@@ -190,6 +209,44 @@ class Loop(ABC):
                 source.close()
             except (BrokerError, LeptonError, OSError, ValueError) as exc:
                 log.warning("leaving the group failed", extra={"why": str(exc)})
+
+    def _isolate(self, raws: Sequence[Raw], error: Exception) -> None:
+        """Something in this batch fails: take it record by record and set the culprit aside."""
+        if len(raws) > 1:
+            BATCH_REDONE.labels(self.stream, "isolate").inc()
+            for item in raws:
+                if self.positions.topic_id is None:  # one of them made the stream halt
+                    return
+                self.process([item])
+            return
+        log.error(
+            "record set aside",
+            extra={
+                "stream": self.stream,
+                "partition": raws[0].partition,
+                "offset": raws[0].offset,
+            },
+            exc_info=error,
+        )
+        detail = f"{type(error).__name__}: {error}"
+        rejected = Rejected(raws[0], "processing_failed", detail, "$")
+        if self._watch.would_halt(0, 1):
+            self._halt(rejected)
+            return
+        self.set_aside(rejected)
+        self._watch.note(0, 1)
+
+    def _halt(self, newest: Rejected) -> None:
+        reason = (
+            f"More than {settings.DEAD_LETTER_RATIO:.0%} of the newest "
+            f"{settings.DEAD_LETTER_WINDOW} records cannot be used. The last one, at partition "
+            f"{newest.raw.partition} offset {newest.raw.offset}: {newest.detail} "
+            f"See its producer, then `manage.py resume {self.stream}`."
+        )
+        log.critical("stream halted", extra={"stream": self.stream, "why": reason})
+        halt(raw_connection(), self.stream, reason)
+        self._watch.forget()
+        self.leave()
 
     def _forget(self) -> None:
         """Forget every position; the next ``run_once`` takes them up from the database."""

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 # been read; what was there before is, and is recognised by its ids.
 READ_AGAIN = 10_000
 
+Losses = list[tuple[OffsetGap.Kind, int]]  # numbers of records
+
 
 class TopicMissingError(UnavailableError):
     """The stream's topic is not there (yet): ``manage.py setup`` makes it."""
@@ -89,9 +91,10 @@ def take_up(
     }
     first = source.first_offsets(partitions) if partitions else {}
     now = clock.now()
+    losses: Losses = []
     with transaction(raw):
         for partition in sorted(partitions - stored.keys()):
-            _close_former(raw, stream, topic_id, partition, now)
+            losses += _close_former(raw, stream, topic_id, partition, now)
             start = first[partition]
             store.add_partition(
                 raw,
@@ -107,9 +110,12 @@ def take_up(
             positions.next_offsets[partition] = start
             positions.clocks[partition] = PartitionClock()
         for partition, row in stored.items():
-            place = _place(raw, stream, row, first[partition], ends.get(partition), now)
+            place, lost = _place(raw, stream, row, first[partition], ends.get(partition), now)
+            losses += lost
             positions.next_offsets[partition] = place
             positions.clocks[partition] = PartitionClock(row.watermark, row.last_tick)
+    for kind, count in losses:  # what was rolled back would have been counted twice
+        RECORDS_LOST.labels(stream, str(kind)).inc(count)
     for partition, offset in positions.next_offsets.items():
         source.seek(partition, offset)
     positions.topic_id = topic_id
@@ -126,27 +132,28 @@ def take_up(
 
 def _place(
     raw: RawConnection, stream: str, row: StreamOffset, first: int, end: int | None, now: datetime
-) -> int:
+) -> tuple[int, Losses]:
     """Where to go on in a partition that was read before; what the log has lost is written down."""
     if end is not None and end < row.next_offset:
         start = max(first, end - READ_AGAIN)
-        _note_cut(raw, stream, row, start, end, now)
-        return start
+        return start, [_note_cut(raw, stream, row, start, end, now)]
     if first > row.next_offset:
-        _note_gap(raw, stream, row, OffsetGap.Kind.RETENTION, first, now)
-    return max(row.next_offset, first)
+        return first, [_note_gap(raw, stream, row, OffsetGap.Kind.RETENTION, first, now)]
+    return row.next_offset, []
 
 
 def _close_former(
     raw: RawConnection, stream: str, topic_id: UUID, partition: int, now: datetime
-) -> None:
+) -> Losses:
     """A topic that was made anew: what was still unread in the old one is lost, and counted."""
     former = StreamOffset.objects.filter(stream=stream, partition=partition).exclude(
         topic_id=topic_id
     )
-    for row in former:
-        if row.high_water > row.next_offset:
-            _note_gap(raw, stream, row, OffsetGap.Kind.RECREATED, row.high_water, now)
+    return [
+        _note_gap(raw, stream, row, OffsetGap.Kind.RECREATED, row.high_water, now)
+        for row in former
+        if row.high_water > row.next_offset
+    ]
 
 
 def _note_gap(
@@ -156,12 +163,11 @@ def _note_gap(
     kind: OffsetGap.Kind,
     to_offset: int,
     now: datetime,
-) -> None:
+) -> tuple[OffsetGap.Kind, int]:
     """Count a loss once: the offset moves with it, so only one worker can."""
     _move(raw, stream, row, to_offset, max(row.high_water, to_offset), now)
     _add_gap(raw, stream, row, kind, (row.next_offset, to_offset), now)
     lost = to_offset - row.next_offset
-    RECORDS_LOST.labels(stream, str(kind)).inc(lost)
     log.error(
         "records were lost before they were read",
         extra={
@@ -171,11 +177,12 @@ def _note_gap(
             "lost": lost,
         },
     )
+    return kind, lost
 
 
 def _note_cut(
     raw: RawConnection, stream: str, row: StreamOffset, start: int, end: int, now: datetime
-) -> None:
+) -> tuple[OffsetGap.Kind, int]:
     """A log ends at ``end``, before the stored offset: go on from ``start``, and say so once.
 
     What lay between was read and decided; lost is only what was known to wait behind it.
@@ -184,7 +191,6 @@ def _note_cut(
     kind = OffsetGap.Kind.TRUNCATED
     _add_gap(raw, stream, row, kind, (end, row.next_offset), now)
     lost = max(0, row.high_water - row.next_offset)
-    RECORDS_LOST.labels(stream, str(kind)).inc(lost)
     log.error(
         "the log was cut short: it ends before what was read",
         extra={
@@ -196,6 +202,7 @@ def _note_cut(
             "lost": lost,
         },
     )
+    return kind, lost
 
 
 def _move(

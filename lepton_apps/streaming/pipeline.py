@@ -8,7 +8,8 @@ Shape suffixes: B = rows, F = features, G = reasons.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -16,9 +17,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lepton_apps.common.errors import LeptonError
 from lepton_apps.common.identity import decision_digest
 from lepton_apps.streaming.batch import Arrival, Origin
 from lepton_apps.verticals.contract import Extraction, States, Stream
+
+HOME_PARTITION = 0  # every topic has it
 
 
 class Model(Protocol):
@@ -31,6 +35,19 @@ class Model(Protocol):
     def thresholds(self) -> Mapping[str, float]: ...
 
     def score(self, x_BF: NDArray[np.float32]) -> NDArray[np.float64]: ...
+
+
+class VerticalError(Exception):
+    """A vertical raised one of the host's own errors; those are waited out, this is not."""
+
+
+@contextmanager
+def theirs() -> Iterator[None]:
+    """Around every call of a vertical: what it raises is about the records it was given."""
+    try:
+        yield
+    except LeptonError as exc:
+        raise VerticalError(f"{type(exc).__name__}: {exc.detail}") from exc
 
 
 @dataclass(slots=True)
@@ -135,11 +152,12 @@ def extract(
     def run(segment: Sequence[Arrival]) -> None:
         if not segment:
             return
-        extraction = stream.extractor.extract(
-            [arrival.record for arrival in segment],
-            [arrival.shard for arrival in segment],
-            working.states(),
-        )
+        with theirs():
+            extraction = stream.extractor.extract(
+                [arrival.record for arrival in segment],
+                [arrival.shard for arrival in segment],
+                working.states(),
+            )
         collect(extraction, segment)
 
     def collect(extraction: Extraction, sources: Sequence[Arrival]) -> None:
@@ -172,14 +190,26 @@ def extract(
 def tick(
     stream: Stream, at: datetime, partition: int, working: Working
 ) -> tuple[Extraction, list[str]]:
-    """Give a tick to the entities of a partition whose timers are due, in the order of timers."""
+    """Give a tick to the entities of a partition whose timers are due, in the order of timers.
+
+    Entities that only REST has brought are those of HOME_PARTITION until Kafka brings them.
+    """
     due = sorted(
         (due_at, key)
         for key, due_at in working.due_at.items()
-        if due_at is not None and due_at <= at and working.partitions.get(key) == partition
+        if due_at is not None and due_at <= at and home(working.partitions.get(key)) == partition
     )
     keys = [key for _, key in due]
-    return stream.extractor.on_tick(at, keys, working.states()), keys
+    with theirs():
+        extraction = stream.extractor.on_tick(at, keys, working.states())
+    if extraction.secondary:
+        raise ValueError(f"{stream.name}: on_tick may change main entities and knowledge alone.")
+    return extraction, keys
+
+
+def home(partition: int | None) -> int:
+    """The partition whose ticks an entity is given."""
+    return HOME_PARTITION if partition is None else partition
 
 
 def tick_arrival(stream: Stream, entity_key: str, at: datetime, origin: Origin) -> Arrival:
@@ -229,7 +259,8 @@ def score(stream: Stream, rows: Rows, model: Model) -> NDArray[np.float64]:
 
 
 def decide(stream: Stream, rows: Rows, s_B: NDArray[np.float64], model: Model) -> Decided:
-    outcome_B = stream.policy.decide(s_B, model.thresholds)
+    with theirs():
+        outcome_B = stream.policy.decide(s_B, model.thresholds)
     return Decided(rows.about, rows.x_BF, s_B, outcome_B, model.number)
 
 

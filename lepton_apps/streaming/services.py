@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
@@ -24,10 +25,13 @@ from lepton_apps.streaming import selectors
 from lepton_apps.streaming.batch import REST_SHARD, Arrival, Batch
 from lepton_apps.streaming.kafka import ORIGIN_HEADER, Producer
 from lepton_apps.streaming.loading import load_knowledge
+from lepton_apps.streaming.loop import OUTSIDE, RECORD_FAULTS
 from lepton_apps.streaming.models import DeadLetter, StreamHalt
 from lepton_apps.streaming.path import StreamPath, Taken
 from lepton_apps.streaming.store import ConflictError
 from lepton_apps.verticals import registry
+
+log = logging.getLogger(__name__)
 
 ATTEMPTS = 20
 KNOWLEDGE_S = 3.0  # what workers have learned is asked for again after so long
@@ -41,6 +45,13 @@ class DeadLetterSettledError(LeptonError):
 
     code = "dead_letter_already_settled"
     status = 409
+
+
+class RecordNotProcessedError(LeptonError):
+    """A record that decodes, and that extractor, model or database cannot take."""
+
+    code = "record_not_processed"
+    status = 422
 
 
 class NotHaltedError(LeptonError):
@@ -84,7 +95,8 @@ def score(stream: str, payloads: Sequence[bytes]) -> list[dict[str, Any]]:
     arrivals = decode_all(path, payloads)
     raw = raw_connection()
     path.learn(raw)
-    taken = path.take(raw, Batch(arrivals), {}, durable=False)
+    with blamed(path, arrivals):
+        taken = path.take(raw, Batch(arrivals), {}, durable=False)
     return _fresh(path, taken)
 
 
@@ -92,7 +104,7 @@ def decide(stream: str, payloads: Sequence[bytes]) -> list[dict[str, Any]]:
     """Decide on these records and keep the decisions; a record decided before keeps its first.
 
     Raises:
-        RecordRefusedError: one of them cannot be used; none was decided.
+        RecordRefusedError, RecordNotProcessedError: one of them cannot be used; none was decided.
         UnavailableError: no model, or other writers were faster again and again.
     """
     path = path_of(stream)
@@ -101,7 +113,7 @@ def decide(stream: str, payloads: Sequence[bytes]) -> list[dict[str, Any]]:
     path.learn(raw)
     for attempt in range(ATTEMPTS):
         try:
-            with in_turn(raw, stream) if attempt else nullcontext():
+            with blamed(path, arrivals), in_turn(raw, stream) if attempt else nullcontext():
                 taken = path.take(raw, Batch(arrivals), {})
         except ConflictError:
             BATCH_REDONE.labels(stream, "conflict").inc()
@@ -111,6 +123,49 @@ def decide(stream: str, payloads: Sequence[bytes]) -> list[dict[str, Any]]:
         return answers(path, taken, arrivals)
     raise UnavailableError(
         f"{stream}: other writers were faster {ATTEMPTS} times in a row. Try again.", stream=stream
+    )
+
+
+@contextmanager
+def blamed(path: SharedPath, arrivals: Sequence[Arrival]) -> Iterator[None]:
+    """What fails because of a record names it, as a worker would set it aside by itself."""
+    try:
+        yield
+    except RECORD_FAULTS as exc:
+        raise _not_processed(path, arrivals, exc) from exc
+    except OUTSIDE:
+        raise
+    except Exception as exc:
+        raise _not_processed(path, arrivals, exc) from exc
+
+
+def _not_processed(
+    path: SharedPath, arrivals: Sequence[Arrival], error: Exception
+) -> RecordNotProcessedError:
+    """The first record that fails alone; without one, the request as a whole."""
+    stream = path.stream.name
+    log.error("record not processed", extra={"stream": stream}, exc_info=error)
+    for index, arrival in enumerate(arrivals if len(arrivals) > 1 else ()):
+        try:
+            path.take(raw_connection(), Batch([arrival]), {}, durable=False)
+        except OUTSIDE:
+            break
+        except Exception as exc:  # noqa: BLE001 - as above
+            return _named(arrival, exc, index=index)
+    if len(arrivals) == 1:
+        return _named(arrivals[0], error)
+    return RecordNotProcessedError(
+        f"{stream} could not take these records together: {type(error).__name__}. Send them one "
+        "by one; the server's log has the whole error."
+    )
+
+
+def _named(arrival: Arrival, error: Exception, **where: int) -> RecordNotProcessedError:
+    return RecordNotProcessedError(
+        f"The record {arrival.record_id!r} could not be processed: {type(error).__name__}. The "
+        "server's log has the whole error.",
+        record_id=arrival.record_id,
+        **where,
     )
 
 

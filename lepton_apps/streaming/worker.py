@@ -7,13 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-import psycopg
 from django.conf import settings
-from django.db import Error as DjangoDatabaseError
 
 from lepton_apps.common import clock
 from lepton_apps.common.db import raw_connection
-from lepton_apps.common.errors import LeptonError
 from lepton_apps.common.metrics import (
     BATCH_REDONE,
     DEAD_LETTERS,
@@ -21,20 +18,16 @@ from lepton_apps.common.metrics import (
     RECORDS,
 )
 from lepton_apps.streaming.batch import Batch, Origin, Rejected
-from lepton_apps.streaming.halting import RejectionWatch, halt
 from lepton_apps.streaming.kafka import Raw, Source
 from lepton_apps.streaming.loading import load_knowledge, shards_of
-from lepton_apps.streaming.loop import Loop
+from lepton_apps.streaming.loop import OUTSIDE, Loop
 from lepton_apps.streaming.path import IdleTick, StreamPath, Taken
 from lepton_apps.streaming.pipeline import PartitionClock, floor
 from lepton_apps.streaming.store import ConflictError, Move
 
 log = logging.getLogger(__name__)
 
-# What no record can be blamed for; the loop waits it out. DataError and IntegrityError are not
-# among them: a value that PostgreSQL refuses came from a record.
-RECORD_FAULTS = (psycopg.DataError, psycopg.IntegrityError)
-OUTSIDE = (LeptonError, psycopg.Error, DjangoDatabaseError, MemoryError)
+CONFLICTS = 5  # in a row, before a batch is taken in halves
 
 
 class Worker(Loop):
@@ -43,7 +36,6 @@ class Worker(Loop):
     def __init__(self, path: StreamPath, open_source: Callable[[], Source]) -> None:
         super().__init__(path.stream.name, open_source, settings.WORKER_BATCH_SIZE)
         self.path = path
-        self._watch = RejectionWatch(settings.DEAD_LETTER_WINDOW, settings.DEAD_LETTER_RATIO)
         self._idle_since: dict[int, float] = {}
 
     def lost_track(self) -> None:
@@ -57,17 +49,7 @@ class Worker(Loop):
         others = shards - self.positions.next_offsets.keys()
         self.path.forget(load_knowledge(raw, self.path.stream), others)
 
-    def process(self, raws: Sequence[Raw]) -> None:
-        try:
-            self._through(raws)
-        except RECORD_FAULTS as exc:
-            self._isolate(raws, exc)
-        except OUTSIDE:
-            raise
-        except Exception as exc:  # noqa: BLE001 - extractors and models may raise anything
-            self._isolate(raws, exc)
-
-    def _through(self, raws: Sequence[Raw]) -> None:
+    def through(self, raws: Sequence[Raw]) -> None:
         """Decode, take through and save; again when another writer was faster."""
         assert self.positions.topic_id is not None
         with self.path.step("decode"):
@@ -75,11 +57,22 @@ class Worker(Loop):
         if self._watch.would_halt(len(batch.arrivals), len(batch.rejected)):
             self._halt(batch.rejected[-1])
             return
-        self._save(raws, batch)
-        self._watch.note(len(batch.arrivals), len(batch.rejected))
+        try:
+            self._save(raws, batch)
+        except ConflictError:
+            if len(raws) == 1:
+                raise
+            # The shorter a batch, the less there is that others can be faster on.
+            half = len(raws) // 2
+            self.process(raws[:half])
+            if self.positions.topic_id is not None:
+                self.process(raws[half:])
+        else:
+            self._watch.note(len(batch.arrivals), len(batch.rejected))
 
     def _save(self, raws: Sequence[Raw], batch: Batch) -> None:
-        for attempt in range(10):
+        """Take through and save. Raises ConflictError when others were faster each time."""
+        for attempt in range(CONFLICTS):
             try:
                 taken = self._attempt(raws, batch)
             except ConflictError as exc:
@@ -92,7 +85,7 @@ class Worker(Loop):
             else:
                 self._count(taken, batch)
                 return
-        raise ConflictError(f"{self.stream}: a batch met other writers ten times in a row.")
+        raise ConflictError(f"{self.stream}: a batch met other writers {CONFLICTS} times in a row.")
 
     def _attempt(self, raws: Sequence[Raw], batch: Batch) -> Taken:
         positions = self.positions
@@ -130,43 +123,8 @@ class Worker(Loop):
             newest = max(arrival.occurred_at for arrival in batch.arrivals)
             RECORD_AGE_SECONDS.labels(self.stream).set((clock.now() - newest).total_seconds())
 
-    def _isolate(self, raws: Sequence[Raw], error: Exception) -> None:
-        """Something in this batch fails: take it record by record and set the culprit aside."""
-        if len(raws) > 1:
-            BATCH_REDONE.labels(self.stream, "isolate").inc()
-            for item in raws:
-                if self.positions.topic_id is None:  # one of them made the stream halt
-                    return
-                self.process([item])
-            return
-        log.error(
-            "record set aside",
-            extra={
-                "stream": self.stream,
-                "partition": raws[0].partition,
-                "offset": raws[0].offset,
-            },
-            exc_info=error,
-        )
-        detail = f"{type(error).__name__}: {error}"
-        rejected = Rejected(raws[0], "processing_failed", detail, "$")
-        if self._watch.would_halt(0, 1):
-            self._halt(rejected)
-            return
-        self._save(raws, Batch(rejected=[rejected]))
-        self._watch.note(0, 1)
-
-    def _halt(self, newest: Rejected) -> None:
-        reason = (
-            f"More than {settings.DEAD_LETTER_RATIO:.0%} of the newest "
-            f"{settings.DEAD_LETTER_WINDOW} records cannot be used. The last one, at partition "
-            f"{newest.raw.partition} offset {newest.raw.offset}: {newest.detail} "
-            f"See its producer, then `manage.py resume {self.stream}`."
-        )
-        log.critical("stream halted", extra={"stream": self.stream, "why": reason})
-        halt(raw_connection(), self.stream, reason)
-        self._watch.forget()
-        self.leave()
+    def set_aside(self, rejected: Rejected) -> None:
+        self._save([rejected.raw], Batch(rejected=[rejected]))
 
     def idle(self) -> None:
         """Let the clock drive event time in partitions that have been silent for a while."""

@@ -99,7 +99,11 @@ class Extractor(Protocol):
         ...
 
     def on_tick(self, at: datetime, due: Sequence[str], states: States) -> Extraction:
-        """Event time reached ``at``; ``due`` are the entities whose timer is at or before it."""
+        """Event time reached ``at``; ``due`` are the entities whose timer is at or before it.
+
+        It may change these entities, their timers and knowledge, and no secondary entity: those
+        belong to records, which have a shard.
+        """
         ...
 
     def apply_labels(

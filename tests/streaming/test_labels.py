@@ -53,7 +53,7 @@ def test_a_label_of_an_absurd_time_is_set_aside_and_the_next_one_is_kept(
     raws = log(
         [{**reading, "labelled_at": moment()}, {**reading, "labelled_at": KNOWN.isoformat()}]
     )
-    drain(LabelWorker("weather.labels", lambda: InMemorySource(raws)))  # type: ignore[arg-type]
+    drain(LabelWorker("weather.labels", lambda: InMemorySource(raws)))
 
     letter = DeadLetter.objects.get()
     assert (letter.reason, letter.path, letter.offset) == ("absurd_time", "$.labelled_at", 0)

@@ -190,7 +190,7 @@ def test_labels_by_topic_move_their_offsets_and_reach_the_features() -> None:
     }
     raws = log([chargeback, b"nonsense", {**chargeback, "record_id": ""}])
     worker = LabelWorker("fintech.labels", lambda: InMemorySource(raws))
-    drain(worker)  # type: ignore[arg-type]
+    drain(worker)
 
     assert Label.objects.get().applied_at is not None
     later = (datetime(2026, 3, 2, tzinfo=UTC) + timedelta(days=9)).isoformat()

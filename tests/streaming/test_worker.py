@@ -10,6 +10,7 @@ import pytest
 from lepton_apps.alerts.models import Alert
 from lepton_apps.realtime.models import FeedEvent
 from lepton_apps.streaming.kafka import Raw
+from lepton_apps.streaming.loop import Loop
 from lepton_apps.streaming.models import (
     DeadLetter,
     Decision,
@@ -36,7 +37,7 @@ def make_worker(raws: Sequence[Raw], batch_size: int = 100) -> Worker:
     return worker
 
 
-def drain(worker: Worker) -> int:
+def drain(worker: Loop) -> int:
     """Take everything through; the first round takes up the assignment."""
     worker.run_once()
     done = 0
