@@ -1,4 +1,4 @@
-"""Rights per vertical, and API tokens. Accounts themselves are Django's users."""
+"""Rights per vertical, one-time passwords and API tokens. Accounts are Django's users."""
 
 from __future__ import annotations
 
@@ -29,6 +29,18 @@ class VerticalAccess(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["user", "vertical"], name="one_role_per_vertical")
         ]
+
+
+class OneTimePassword(models.Model):
+    """The user's password was made by the server: it opens nothing but the choice of another."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        primary_key=True,
+        related_name="one_time_password",
+    )
+    created_at = models.DateTimeField()
 
 
 class ApiToken(models.Model):

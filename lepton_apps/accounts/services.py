@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
 from lepton_apps.accounts import tokens
-from lepton_apps.accounts.models import ApiToken, Role, VerticalAccess
+from lepton_apps.accounts.models import ApiToken, OneTimePassword, Role, VerticalAccess
 from lepton_apps.audit import services as audit
 from lepton_apps.common import clock
 from lepton_apps.common.errors import LeptonError, NotFoundError
@@ -19,6 +19,13 @@ from lepton_apps.verticals import registry
 
 TOKEN_DAYS = 365
 PASSWORD_BYTES = 15  # 20 characters, 120 bits
+
+
+class PasswordUsedError(LeptonError):
+    """A one-time password that has been used or replaced."""
+
+    code: ClassVar[str] = "password_used"
+    status: ClassVar[int] = 409
 
 
 class UsernameTakenError(LeptonError):
@@ -74,7 +81,7 @@ def create_operator(
     *,
     is_superuser: bool = False,
 ) -> tuple[User, str]:
-    """A new account with a role by vertical, and its password, which is not kept.
+    """A new account with a role by vertical, and its one-time password, which is not kept.
 
     Raises UsernameTakenError, and NotFoundError for an unknown vertical.
     """
@@ -89,10 +96,41 @@ def create_operator(
             raise UsernameTakenError(
                 f"An account named {username!r} exists already.", username=username
             ) from None
+        OneTimePassword.objects.create(user=user, created_at=clock.now())
         audit.record(actor, "account.created", f"user:{username}", is_superuser=is_superuser)
         for vertical, role in roles.items():
             grant(actor, user, vertical, role)
     return user, password
+
+
+def must_choose_password(user: User) -> bool:
+    """Whether the user's password is a one-time password that was not used yet."""
+    return OneTimePassword.objects.filter(user=user).exists()
+
+
+def replace_password(actor: User | None, user: User) -> str:
+    """A new one-time password in place of the user's password; open sessions end."""
+    password = secrets.token_urlsafe(PASSWORD_BYTES)
+    with transaction.atomic():
+        user.set_password(password)
+        user.save(update_fields=["password"])
+        OneTimePassword.objects.update_or_create(user=user, defaults={"created_at": clock.now()})
+        audit.record(actor, "password.replaced", f"user:{user.username}")
+    return password
+
+
+def choose_password(user: User, password: str, *, one_time: bool) -> None:
+    """Give the user a password of their own choice, which was validated. Other sessions end.
+
+    Raises PasswordUsedError when ``one_time`` and somebody has used the one-time password already.
+    """
+    with transaction.atomic():
+        count, _ = OneTimePassword.objects.filter(user=user).delete()
+        if one_time and not count:
+            raise PasswordUsedError("This one-time password was used already. Sign in again.")
+        user.set_password(password)
+        user.save(update_fields=["password"])
+        audit.record(user, "password.chosen", f"user:{user.username}")
 
 
 def create_token(

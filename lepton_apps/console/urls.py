@@ -36,5 +36,7 @@ urlpatterns = [
     path("panels/<str:vertical>/", panels.panel_page, name="panels"),
     path("nav/", panels.nav, name="nav"),
     path("sign-in/", accounts.SignInView.as_view(), name="sign-in"),
+    path("choose-password/", accounts.ChoosePasswordView.as_view(), name="choose-password"),
+    path("password/", accounts.change_password, name="password"),
     path("sign-out/", accounts.sign_out, name="sign-out"),
 ]

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from io import StringIO
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 from django.db.models import F
 from django.test import Client
 
+from lepton_apps.accounts.credentials import SessionCredential, holders
+from lepton_apps.accounts.models import Role
+from lepton_apps.accounts.services import create_operator
+from lepton_apps.audit.models import AuditEntry
+from lepton_apps.common import clock
 from lepton_apps.console.models import SignInFailure
 from lepton_apps.console.services import MAX_FAILURES, WINDOW
 
@@ -79,3 +86,121 @@ def test_signing_out_takes_a_post(operator: User) -> None:
     assert client.get("/sign-out/").status_code == 405
     client.post("/sign-out/")
     assert client.get("/").status_code == 302
+
+
+OWN = "a lamp over blue water"
+
+
+def give_one_time_password(client: Client, password: str, **data: str) -> str:
+    """Sign in with it; where that leads."""
+    answer = client.post("/sign-in/", {"username": "nina", "password": password, **data})
+    assert answer.status_code == 302, answer.content
+    return answer["Location"]
+
+
+@pytest.fixture
+def one_time(transactional_db: None) -> str:
+    return create_operator(None, "nina", {"fintech": Role.OPERATOR})[1]
+
+
+def test_a_one_time_password_opens_nothing_but_the_choice_of_another(one_time: str) -> None:
+    client = Client()
+    where = give_one_time_password(client, one_time, next="/streams/")
+    assert where == "/choose-password/?next=%2Fstreams%2F"
+    assert "Choose your password" in client.get(where).content.decode()
+    assert client.get("/").status_code == 302
+    assert client.get("/api/v1/alerts/").status_code == 401
+    key = client.session.session_key
+    assert key is not None
+    assert holders([SessionCredential(key)]) == {}
+
+    chosen = {"new_password1": OWN, "new_password2": OWN, "next": "/streams/"}
+    answer = client.post("/choose-password/", chosen)
+    assert (answer.status_code, answer["Location"]) == (302, "/streams/")
+    assert client.get("/api/v1/alerts/").status_code == 200
+    assert holders([SessionCredential(client.session.session_key or "")]) != {}
+
+
+def test_a_one_time_password_serves_once_and_the_chosen_one_from_then_on(one_time: str) -> None:
+    early, late = Client(), Client()
+    give_one_time_password(early, one_time)
+    give_one_time_password(late, one_time)
+    chosen = {"new_password1": OWN, "new_password2": OWN}
+    assert early.post("/choose-password/", chosen)["Location"] == "/"
+
+    other = {"new_password1": "somebody else entirely", "new_password2": "somebody else entirely"}
+    assert late.post("/choose-password/", other)["Location"] == "/sign-in/"
+    assert late.get("/").status_code == 302
+    assert attempt(one_time, name="nina") == 401
+    answer = Client().post("/sign-in/", {"username": "nina", "password": OWN})
+    assert answer["Location"] == "/"
+    assert AuditEntry.objects.filter(action="password.chosen", target="user:nina").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [("short", "short", "too short"), (OWN, OWN + "!", "match"), ("password1234", "", "required")],
+)
+def test_a_password_that_will_not_do_is_refused_with_the_reason(
+    one_time: str, first: str, second: str, said: str
+) -> None:
+    client = Client()
+    give_one_time_password(client, one_time)
+    answer = client.post("/choose-password/", {"new_password1": first, "new_password2": second})
+    assert answer.status_code == 422
+    assert said in answer.content.decode()
+    assert client.get("/").status_code == 302
+
+
+def test_the_choice_is_open_for_a_quarter_of_an_hour(
+    one_time: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client()
+    give_one_time_password(client, one_time)
+    later = clock.now() + timedelta(minutes=16)
+    monkeypatch.setattr(clock, "now", lambda: later)
+    chosen = {"new_password1": OWN, "new_password2": OWN}
+    assert client.post("/choose-password/", chosen)["Location"] == "/sign-in/"
+
+
+def test_nobody_chooses_a_password_without_a_one_time_password(operator: User) -> None:
+    chosen = {"new_password1": OWN, "new_password2": OWN}
+    assert Client().post("/choose-password/", chosen)["Location"] == "/sign-in/"
+    client = Client()
+    client.force_login(operator)
+    assert client.post("/choose-password/", chosen)["Location"] == "/sign-in/"
+    operator.refresh_from_db()
+    assert operator.check_password(RIGHT)
+
+
+def test_changing_the_password_ends_the_other_sessions_and_keeps_this_one(operator: User) -> None:
+    here, elsewhere = Client(), Client()
+    for client in (here, elsewhere):
+        client.force_login(operator)
+    data = {"old_password": RIGHT, "new_password1": OWN, "new_password2": OWN}
+    assert here.post("/password/", {**data, "old_password": "wrong"}).status_code == 422
+    assert here.post("/password/", data)["Location"] == "/"
+    assert here.get("/").status_code == 200
+    assert elsewhere.get("/").status_code == 302
+
+
+def test_guessing_the_present_password_is_slowed_like_signing_in(operator: User) -> None:
+    client = Client(REMOTE_ADDR="10.0.0.1")
+    client.force_login(operator)
+    data = {"old_password": "wrong", "new_password1": OWN, "new_password2": OWN}
+    answers = [client.post("/password/", data).status_code for _ in range(MAX_FAILURES + 1)]
+    assert answers == [422] * MAX_FAILURES + [429]
+
+
+def test_a_lost_password_is_replaced_by_a_one_time_password(operator: User) -> None:
+    client = Client()
+    client.force_login(operator)
+    said = StringIO()
+    call_command("reset_password", "olga", stdout=said)
+    password = said.getvalue().split()[-1]
+    assert client.get("/").status_code == 302
+    assert attempt(RIGHT) == 401
+    answer = Client().post("/sign-in/", {"username": "olga", "password": password})
+    assert answer["Location"].startswith("/choose-password/")
+    with pytest.raises(CommandError, match="No account named 'nobody'"):
+        call_command("reset_password", "nobody")

@@ -14,7 +14,7 @@ from lepton_apps.verticals import registry
 
 
 class Command(BaseCommand):
-    help = "Create an account and print its password, which is shown once and kept nowhere."
+    help = "Create an account and print its one-time password, which is kept nowhere."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("username")
@@ -48,4 +48,4 @@ class Command(BaseCommand):
         except LeptonError as exc:
             raise CommandError(exc.detail) from exc
         self.stdout.write(f"Account {username!r} was created ({role} of {', '.join(keys)}).")
-        self.stdout.write(f"Password, shown this once: {password}")
+        self.stdout.write(f"One-time password: {password}")
