@@ -199,17 +199,20 @@ def wait_until(
 
 def wait_for_assignment(connection: psycopg.Connection[Any], workers: Sequence[Process]) -> None:
     """Until every worker says that it has partitions."""
+    wait_until(
+        lambda: all_assigned(connection, workers), workers, "The workers' start", START_LIMIT_S
+    )
+
+
+def all_assigned(connection: psycopg.Connection[Any], workers: Sequence[Process]) -> bool:
+    """Whether every worker says that it has partitions."""
     pids = [worker.popen.pid for worker in workers]
-
-    def ready() -> bool:
-        row = connection.execute(
-            "SELECT count(*) FROM worker_heartbeat WHERE pid = ANY(%s)"
-            " AND jsonb_array_length(assignment) > 0",
-            (pids,),
-        ).fetchone()
-        return row is not None and row[0] == len(pids)
-
-    wait_until(ready, workers, "The workers' start", START_LIMIT_S)
+    row = connection.execute(
+        "SELECT count(*) FROM worker_heartbeat WHERE pid = ANY(%s)"
+        " AND jsonb_array_length(assignment) > 0",
+        (pids,),
+    ).fetchone()
+    return row is not None and row[0] == len(pids)
 
 
 def answers(port: int) -> bool:

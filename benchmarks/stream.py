@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
 import urllib.request
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,7 @@ from benchmarks.servers import (
     Process,
     Servers,
     add_server_options,
+    all_assigned,
     command,
     free_port,
     note,
@@ -73,6 +75,7 @@ class Sample:
     at: float  # monotonic seconds
     done: int  # records behind the offsets, durable
     cpu_s: float  # of all workers since they started
+    steps_s: Mapping[str, float]  # in each step, of all workers since they started
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class Measured:
     def results(self) -> dict[str, Any]:
         return {
             "records_per_s": round(self.records_per_s),
+            "measured_s": round(self.seconds, 1),
             "us_per_record": round(1e6 / self.records_per_s, 1),
             "lost": self.audit.lost,
             "doubled": self.audit.doubled,
@@ -104,9 +108,14 @@ class Measured:
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stream", description=__doc__)
     parser.add_argument("--vertical", choices=["fintech"], default="fintech")
-    parser.add_argument("--records", type=int, default=200_000)
+    parser.add_argument("--records", type=int, default=300_000)
     parser.add_argument("--warm-up", type=int, default=20_000, help="Records before, not counted.")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=min(4, os.cpu_count() or 1),
+        help="Worker processes; default: the cores, at most one for each partition (%(default)s).",
+    )
     parser.add_argument("--batch", type=int, default=2_000, help="WORKER_BATCH_SIZE, records.")
     parser.add_argument(
         "--entities",
@@ -186,9 +195,9 @@ def _conditions(options: argparse.Namespace, model: str) -> tuple[str, str]:
     )
     protocol = (
         f"{options.protocol}: {waiting}; {options.broker} broker, {options.workers} worker(s), "
-        f"batch {options.batch}; records/s from the first to the last durable decision after a "
-        f"warm-up of {options.warm_up} records by another process; database, broker and all on "
-        f"one machine, fsync on; {model}"
+        f"batch {options.batch}; records/s from the first durable decision after all "
+        f"workers had partitions to the last one, after a warm-up of {options.warm_up} records by "
+        f"another process; database, broker and all on one machine, fsync on; {model}"
     )
     data = (
         f"{options.records} generated payments of {options.entities[0]} known customers and a "
@@ -211,7 +220,7 @@ def _measure(run: Servers, options: argparse.Namespace, entities: int) -> Measur
         note(f"{entities} entities: warming up with {options.warm_up} records")
         send(Job(warm, options.warm_up))
         with Crew(run, options) as crew:
-            _follow(connection, crew, options.warm_up)
+            _follow(connection, crew, options.warm_up, ready=True)
         # Another process measures: what the warm-up left in a worker's memory is gone.
         note("making the entities known")
         for sql in (CLONE_PRIMARY, CLONE_SECONDARY):
@@ -228,13 +237,11 @@ def _measure(run: Servers, options: argparse.Namespace, entities: int) -> Measur
             send(job)
             with Crew(run, options) as crew:
                 samples = _follow(connection, crew, total, options.warm_up)
-                shares = crew.shares()
         else:
             with Crew(run, options) as crew, ExitStack() as stack:
                 wait_for_assignment(connection, crew.processes)
                 producer = stack.enter_context(sending(job))
                 samples = _follow(connection, crew, total, options.warm_up)
-                shares = crew.shares()
                 finish(producer, 60)
         seconds = samples[-1].at - samples[0].at
         facts = connection.execute(FACTS, {"stream": STREAM}).fetchone()
@@ -243,7 +250,7 @@ def _measure(run: Servers, options: argparse.Namespace, entities: int) -> Measur
             records_per_s=(samples[-1].done - samples[0].done) / seconds,
             seconds=seconds,
             audit=audit(connection, "run", options.records),
-            share_of_time=shares,
+            share_of_time=_shares(samples[0].steps_s, samples[-1].steps_s),
             worker_cpu=(samples[-1].cpu_s - samples[0].cpu_s) / seconds,
             entities=entities,
             states=int(facts[0]),
@@ -278,8 +285,8 @@ class Crew:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def shares(self) -> dict[str, float]:
-        """The share of each step in the time of all steps, start included."""
+    def steps(self) -> dict[str, float]:
+        """Seconds spent in each step so far, by all workers."""
         sums: defaultdict[str, float] = defaultdict(float)
         for port in self._ports:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
@@ -289,9 +296,7 @@ class Crew:
                 if step and f'stream="{STREAM}"' in labels:
                     sums[step.group(1)] += float(value)
         sums.pop("whole", None)
-        whole = sum(sums.values())
-        ordered = sorted(sums.items(), key=lambda item: -item[1])
-        return {step: round(value / whole, 3) for step, value in ordered if whole}
+        return sums
 
     def cpu(self) -> float:
         """Processor seconds of the workers so far, starting included."""
@@ -299,21 +304,40 @@ class Crew:
         return float(sum(spent.user + spent.system for spent in times))
 
 
+def _shares(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """The share of each step in the time that all steps took in between."""
+    spent = {step: seconds - before.get(step, 0.0) for step, seconds in after.items()}
+    whole = sum(spent.values())
+    ordered = sorted(spent.items(), key=lambda item: -item[1])
+    return {step: round(seconds / whole, 3) for step, seconds in ordered if whole}
+
+
 def _follow(
     connection: psycopg.Connection[Any],
     crew: Crew,
     total: int,
     first: int = 0,
+    *,
+    ready: bool = False,
 ) -> list[Sample]:
-    """Look at the durable offsets until ``total``; the samples from the first progress on."""
+    """Look at the durable offsets until ``total``.
+
+    Unless ``ready``, the samples begin with the first progress after all workers had partitions: a group that lets
+    them in one after the other stops everybody for seconds, once.
+    """
     samples: list[Sample] = []
     moved_at, stall_s = clock.monotonic(), START_LIMIT_S
     last = first
     while last < total:
         row = connection.execute(NEXT_OFFSETS, (STREAM,)).fetchone()
         now, done = clock.monotonic(), int(row[0]) if row else 0
-        if done > last:
-            samples.append(Sample(now, done, crew.cpu()))
+        ready = ready or all_assigned(connection, crew.processes)
+        if done > last and not ready:
+            last, moved_at, stall_s = done, now, STALL_S
+        elif done > last:
+            # Asking for metrics takes processor time, so only where it will be needed.
+            steps = crew.steps() if not samples or done >= total else {}
+            samples.append(Sample(now, done, crew.cpu(), steps))
             last, moved_at, stall_s = done, now, STALL_S
         elif now - moved_at > stall_s:
             tails = "\n".join(process.log_tail(2000) for process in crew.processes)
@@ -322,7 +346,9 @@ def _follow(
             process.require_alive()
         clock.sleep(SAMPLE_S)
     if len(samples) < 2:
-        raise BenchmarkError("All records were done in one batch; send more with --records.")
+        raise BenchmarkError(
+            "All records were done before there was anything to measure; send more with --records."
+        )
     return samples
 
 

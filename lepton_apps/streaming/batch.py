@@ -115,9 +115,10 @@ class Decoder:
     def batch(self, raws: Sequence[Raw], topic_id: UUID, now: datetime) -> Batch:
         """Messages of the topic, in their order; what cannot be decoded is set aside."""
         batch = Batch()
+        topic = str(topic_id)
         for raw in raws:
             origin = Origin(topic_id, raw.partition, raw.offset)
-            place = f"{topic_id}:{raw.partition}:{raw.offset}"
+            place = f"{topic}:{raw.partition}:{raw.offset}"
             for name, value in raw.headers:
                 if name == ORIGIN_HEADER and value:  # others may send it empty, or null
                     place = value.decode("ascii", "replace")

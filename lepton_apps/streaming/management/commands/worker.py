@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from argparse import ArgumentParser
@@ -20,6 +21,7 @@ from lepton_apps.streaming.worker import Worker
 from lepton_apps.verticals import registry
 
 SWITCH_S = 0.0005
+GC_THRESHOLD = 50_000  # new objects
 
 
 class Command(BaseCommand):
@@ -49,6 +51,11 @@ class Command(BaseCommand):
         serve_metrics(settings.METRICS_ADDRESS, metrics_port)
         # The client reads the network on a thread of its own, which a busy batch must let in.
         sys.setswitchinterval(SWITCH_S)
+        # A batch is thousands of objects that die together and hardly ever hold each other: looked
+        # at every 700 new ones, as is usual, they cost a tenth of the worker's time.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD)
         self.stdout.write(f"Worker of {stream} started.")
         worker.run()
         self.stdout.write("Stopped after the last full batch.")
