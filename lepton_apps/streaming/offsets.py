@@ -96,17 +96,7 @@ def take_up(
         for partition in sorted(partitions - stored.keys()):
             losses += _close_former(raw, stream, topic_id, partition, now)
             start = first[partition]
-            store.add_partition(
-                raw,
-                stream,
-                {
-                    "topic_id": topic_id,
-                    "partition": partition,
-                    "next_offset": start,
-                    "high_water": start,
-                    "updated_at": now,
-                },
-            )
+            store.add_partition(raw, stream, topic_id, partition, start, now)
             positions.next_offsets[partition] = start
             positions.clocks[partition] = PartitionClock()
         for partition, row in stored.items():

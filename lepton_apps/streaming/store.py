@@ -10,7 +10,7 @@ it exactly-once in effect; each is a conditional write that must hit as many row
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -372,11 +372,12 @@ def alert_assignee(alert: Alert) -> str | None:
     return None if alert.assigned_to is None else alert.assigned_to.get_username()
 
 
-def add_partition(raw: RawConnection, stream: str, row: Mapping[str, Any]) -> None:
+def add_partition(
+    raw: RawConnection, stream: str, topic_id: UUID, partition: int, start: int, now: datetime
+) -> None:
     """Start to remember a partition. A second worker that does the same changes nothing."""
     psycopg.Cursor(raw).execute(
         "INSERT INTO stream_offset (stream, topic_id, partition, next_offset, high_water,"
         " updated_at) VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-        [stream, row["topic_id"], row["partition"], row["next_offset"], row["high_water"],
-         row["updated_at"]],
-    )  # fmt: skip
+        [stream, topic_id, partition, start, start, now],
+    )

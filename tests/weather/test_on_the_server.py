@@ -140,13 +140,3 @@ def test_its_people_see_it_and_strangers_do_not(
     client.force_login(operator)  # of payments
     for path in (f"/alerts/{alert.id}/", "/panels/weather/", f"/api/v1/alerts/{alert.id}"):
         assert client.get(path).status_code == 404
-
-
-def test_a_station_that_only_rest_has_brought_is_missed_too() -> None:
-    messages = raws(("north-1", 0, 10.0), ("south-1", 10, 10.0), ("south-1", 400, 10.0))
-    work(messages[:1])
-    EntityState.objects.update(partition=None)  # as REST leaves an entity of its own
-    work(messages)
-
-    alert = Alert.objects.get(entity_key="north-1")
-    assert (alert.reason, alert.outcome) == ("silence", "warn")
