@@ -122,9 +122,14 @@ def replace_password(actor: User | None, user: User) -> str:
 def choose_password(user: User, password: str, *, one_time: bool) -> None:
     """Give the user a password of their own choice, which was validated. Other sessions end.
 
-    Raises PasswordUsedError when ``one_time`` and somebody has used the one-time password already.
+    ``user`` is as it was when the old password was given. Raises PasswordUsedError when that
+    password was replaced since, or ``one_time`` and somebody has used it already.
     """
     with transaction.atomic():
+        # Whoever comes second at the same moment waits here, and finds another password.
+        stored = User.objects.select_for_update().values_list("password", flat=True)
+        if stored.get(pk=user.pk) != user.password:
+            raise PasswordUsedError("The password was replaced meanwhile. Sign in again.")
         count, _ = OneTimePassword.objects.filter(user=user).delete()
         if one_time and not count:
             raise PasswordUsedError("This one-time password was used already. Sign in again.")

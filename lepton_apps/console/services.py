@@ -1,20 +1,25 @@
 """Everything the console writes by itself: failed sign-ins, so that guessing is slow.
 
-Ten failures of one name from one address within ten minutes close that pair until the oldest is
-ten minutes old. The name is no part of an account, so that strange names are slowed as well, and
-another address is not shut out: nobody can lock an operator out of a night shift.
+Failures are counted for ten minutes: of one name from one address, of one name from everywhere,
+and of one address with every name. Whoever makes them shuts out only browsers that are new: one
+in which somebody has signed in is known for that name, and its attempts count by themselves. So
+nobody can lock an operator out of a night shift, nor everybody who shares a proxy's address. The
+name need not be that of an account: strange names are slowed as well.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from lepton_apps.common import clock
 from lepton_apps.console.models import SignInFailure
 
-MAX_FAILURES: Final = 10
+MAX_FAILURES: Final = 10  # of one name from one address, or in one known browser
+MAX_FAILURES_OF_NAME: Final = 100
+MAX_FAILURES_OF_ADDRESS: Final = 100
 WINDOW: Final = timedelta(minutes=10)
+KNOWN_BROWSER: Final = "browser:"  # starts what a known browser counts under, not an address
 
 
 def note_sign_in_failure(username: str, address: str) -> None:
@@ -25,23 +30,29 @@ def note_sign_in_failure(username: str, address: str) -> None:
 
 
 def forget_sign_in_failures(username: str, address: str) -> None:
-    """The right password ends the count."""
+    """The right password ends the count of its name from there, and no other."""
     SignInFailure.objects.filter(username=_name(username), address=address[:64]).delete()
 
 
 def sign_in_wait(username: str, address: str) -> timedelta:
     """How long this name from this address must wait; zero: it may try."""
     now = clock.now()
-    moments = list(
-        SignInFailure.objects.filter(
-            username=_name(username), address=address[:64], at__gte=now - WINDOW
+    name, address = _name(username), address[:64]
+    wait = _wait(now, MAX_FAILURES, username=name, address=address)
+    if not address.startswith(KNOWN_BROWSER):
+        wait = max(
+            wait,
+            _wait(now, MAX_FAILURES_OF_NAME, username=name),
+            _wait(now, MAX_FAILURES_OF_ADDRESS, address=address),
         )
-        .order_by("-at")
-        .values_list("at", flat=True)[:MAX_FAILURES]
-    )
-    if len(moments) < MAX_FAILURES:
-        return timedelta(0)
-    return moments[-1] + WINDOW - now
+    return wait
+
+
+def _wait(now: datetime, allowed: int, **of: str) -> timedelta:
+    """Until fewer than ``allowed`` failures are left within the window."""
+    newest = SignInFailure.objects.filter(**of, at__gte=now - WINDOW).order_by("-at")
+    moments = list(newest.values_list("at", flat=True)[allowed - 1 : allowed])
+    return moments[0] + WINDOW - now if moments else timedelta(0)
 
 
 def _name(username: str) -> str:

@@ -97,7 +97,7 @@ class Supervisor:
         self._setup_backoff = Backoff()
         self._setup_is_due = False
         self._is_announced = False
-        self._sign_in = "as an operator you have, or make one: manage.py create_operator NAME"
+        self._sign_in = "as an operator you have. Password lost: manage.py reset_password NAME"
         self._disk_checked_at = -DISK_CHECK_S
         self._stop_asked_at: float | None = None
 

@@ -25,6 +25,17 @@ def test_nobody_follows_the_feed_without_signing_in(web: Web) -> None:
     assert web.open(token="lpt_" + "x" * 43).close_code() == 4401
 
 
+def test_a_one_time_password_opens_no_feed(web: Web) -> None:
+    _, password = services.create_operator(None, "nina", {"fintech": Role.OPERATOR})
+    browser = Client()
+    browser.post("/sign-in/", {"username": "nina", "password": password})
+    assert web.open(browser.session.session_key).close_code() == 4401
+
+    own = "a lamp over blue water"
+    browser.post("/choose-password/", {"new_password1": own, "new_password2": own})
+    assert web.open(browser.session.session_key).next()["type"] == "feed.hello"
+
+
 def test_a_vertical_without_a_role_in_it_does_not_exist(
     web: Web, other_operator: User, stranger: User
 ) -> None:

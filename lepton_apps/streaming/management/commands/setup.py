@@ -19,7 +19,7 @@ from lepton_apps.verticals import registry
 class Command(BaseCommand):
     help = (
         "Make the topics and table partitions that are missing and, where there is no account "
-        "yet, an operator for every vertical with a password that is printed once. "
+        "yet, an operator for every vertical with a one-time password that is printed. "
         "Example: manage.py setup --operator olga"
     )
 
@@ -44,7 +44,10 @@ class Command(BaseCommand):
             roles = {vertical.key: Role.ADMIN for vertical in registry.verticals()}
             _, password = create_operator(None, operator, roles)
             self.stdout.write(f"Operator {operator}, one-time password: {password}")
-            self.stdout.write("It is not kept anywhere: note it now.")
+            self.stdout.write(
+                "It is kept nowhere and serves once: to choose a password. Lost? "
+                f"manage.py reset_password {operator} makes another."
+            )
 
     def _make_topics(self) -> None:
         admin = Admin()
