@@ -96,7 +96,7 @@ KAFKA_GROUP = env_str("KAFKA_GROUP", "lepton")
 # --- workers ---------------------------------------------------------------------------------
 # A batch closes when it is full, or when a poll has returned what was there.
 WORKER_BATCH_SIZE = env_int("WORKER_BATCH_SIZE", 2_000, minimum=1, maximum=50_000)  # records
-WORKER_FETCH_WAIT_MS = env_int("WORKER_FETCH_WAIT_MS", 20 if KAFKA_EMBEDDED else 500, minimum=1)
+WORKER_FETCH_WAIT_MS = env_int("WORKER_FETCH_WAIT_MS", 100 if KAFKA_EMBEDDED else 500, minimum=1)
 WORKER_FETCH_BYTES = env_int("WORKER_FETCH_BYTES", 262_144, minimum=4_096)  # each partition
 WORKER_SESSION_TIMEOUT_MS = env_int("WORKER_SESSION_TIMEOUT_MS", 10_000, minimum=1_000)
 WORKER_HEARTBEAT_S = env_float("WORKER_HEARTBEAT_S", 2.0, minimum=0.1, maximum=60)  # of its row
