@@ -48,16 +48,23 @@ def moments(first: int, num: int, *, entities: int, start: datetime) -> list[dat
 
 
 def payments(
-    prefix: str, num: int, *, entities: int, start: datetime, seed: int = 1
+    prefix: str,
+    num: int,
+    *,
+    entities: int,
+    start: datetime,
+    seed: int = 1,
+    known: int | None = None,
 ) -> Iterator[Payment]:
     """``num`` payments of ``entities`` customers at a quarter as many terminals.
 
     Customers and terminals are drawn uniformly, which is the hardest case for any cache; each
     customer pays about three times a day, mostly by day. Ids are ``<prefix>-<number>``. ``start``
-    is a noon, that of ``noon_before``.
+    is a noon, that of ``noon_before``. With ``known``, those who pay lie evenly among so many.
     """
     random = np.random.default_rng(seed)
     terminals = max(1, entities // 4)
+    stride = 1 if known is None else known // entities
     for first in range(0, num, CHUNK):
         size = min(CHUNK, num - first)
         customers = random.integers(0, entities, size).tolist()
@@ -69,8 +76,8 @@ def payments(
             number = first + place
             yield payment(
                 f"{prefix}-{number}",
-                f"c{customers[place]}",
-                f"t{places[place]}",
+                f"c{customers[place] * stride}",
+                f"t{places[place] * stride}",
                 amounts[place],
                 CHANNELS[channels[place]],
                 times[place],

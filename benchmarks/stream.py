@@ -124,6 +124,12 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="Known customers (a quarter as many terminals); a list runs once for each.",
     )
     parser.add_argument(
+        "--active",
+        type=int,
+        default=0,
+        help="So many of the known customers pay, evenly spread among them (0: all).",
+    )
+    parser.add_argument(
         "--protocol",
         choices=["backlog", "live"],
         default="backlog",
@@ -136,6 +142,8 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.records < 1_000 or options.warm_up < 1_000:
         parser.error("--records and --warm-up must be at least 1000.")
+    if not 0 <= options.active <= min(options.entities):
+        parser.error(f"--active {options.active} is not within 0 to the smallest of --entities.")
     return options
 
 
@@ -199,15 +207,17 @@ def _conditions(options: argparse.Namespace, model: str) -> tuple[str, str]:
         f"workers had partitions to the last one, after a warm-up of {options.warm_up} records by "
         f"another process; database, broker and all on one machine, fsync on; {model}"
     )
+    who = f"{options.active} of the " if options.active else ""
     data = (
-        f"{options.records} generated payments of {options.entities[0]} known customers and a "
-        "quarter as many terminals, drawn uniformly"
+        f"{options.records} generated payments of {who}{options.entities[0]} known customers and "
+        "a quarter as many terminals, drawn uniformly"
     )
     return protocol, data
 
 
 def _measure(run: Servers, options: argparse.Namespace, entities: int) -> Measured:
-    later = noon_before(options.records, entities)
+    active = options.active or entities
+    later = noon_before(options.records, active)
     warm = partial(
         payments,
         "warm",
@@ -227,7 +237,7 @@ def _measure(run: Servers, options: argparse.Namespace, entities: int) -> Measur
             connection.execute(sql, {"stream": STREAM, "num": entities})
         connection.execute("VACUUM ANALYZE")
         job = Job(
-            partial(payments, "run", options.records, entities=entities, start=later),
+            partial(payments, "run", options.records, entities=active, start=later, known=entities),
             options.records,
             rate=options.rate if options.protocol == "live" else 0.0,
         )
@@ -322,8 +332,8 @@ def _follow(
 ) -> list[Sample]:
     """Look at the durable offsets until ``total``.
 
-    Unless ``ready``, the samples begin with the first progress after all workers had partitions: a group that lets
-    them in one after the other stops everybody for seconds, once.
+    Unless ``ready``, the samples begin with the first progress after all workers had partitions:
+    a group that lets them in one after the other stops everybody for seconds, once.
     """
     samples: list[Sample] = []
     moved_at, stall_s = clock.monotonic(), START_LIMIT_S

@@ -70,6 +70,11 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
                 "device",
             ):
                 _refuse_control_characters(getattr(self, field), field)
+        # Names of spaces alone are a producer's mistake that would make strangers one entity.
+        if self.id.isspace() or self.customer.isspace() or self.terminal.isspace():
+            for field in ("id", "customer", "terminal"):
+                if getattr(self, field).isspace():
+                    raise ValueError(f"is blank - at `$.{field}`")
         if not 1970 < self.occurred_at.year < 9998:
             _check_moment(self.occurred_at, "occurred_at")
         _check_amount(self.amount, self.currency)

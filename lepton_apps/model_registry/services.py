@@ -23,6 +23,7 @@ from models_core.artifact import MANIFEST
 
 log = logging.getLogger(__name__)
 
+COMPARED_BY = "pr_auc"  # the metric by which a new champion must beat its baselines
 NUMBERING_ATTEMPTS = 5  # as many trainings may end at the same moment
 
 
@@ -30,6 +31,13 @@ class PromotionConflictError(LeptonError):
     """The role is not held by the version that the asker thought."""
 
     code: ClassVar[str] = "role_already_changed"
+    status: ClassVar[int] = 409
+
+
+class BaselineNotBeatenError(LeptonError):
+    """A simpler method did better on the same rows; the deep model is not worth its price."""
+
+    code: ClassVar[str] = "baseline_not_beaten"
     status: ClassVar[int] = 409
 
 
@@ -102,13 +110,16 @@ def promote(
     why: str = "",
     *,
     expected: int | None,
+    below_baseline: bool = False,
 ) -> RoleChange:
     """Give ``role`` to ``version`` if version number ``expected`` (None: nobody) has it now.
 
     Rolling back is promoting an older version. Giving a role to the version that has it writes
-    nothing and returns the line that holds.
+    nothing and returns the line that holds. A champion of the past, and the first one of all, need
+    not beat their baselines; any other does, unless ``below_baseline``.
 
     Raises:
+        BaselineNotBeatenError: by ``COMPARED_BY``, a baseline is better than this new champion.
         PromotionConflictError: somebody else was faster, or ``expected`` was wrong.
         ModelRefusedError: the version was trained on other features than the stream extracts.
     """
@@ -116,6 +127,8 @@ def promote(
         raise RoleRefusedError(f"There is no role {role!r}. Roles: {', '.join(Role.values)}.")
     vertical, stream = registry.stream(version.stream)
     check_schema(version.schema_hash, stream)
+    if role == Role.CHAMPION and expected is not None and not below_baseline:
+        _require_better_than_baseline(version)
     try:
         with transaction.atomic():
             change = _append(version, role, by, why, expected, vertical.key)
@@ -134,6 +147,29 @@ def promote(
         extra={"model": version.model_name, "version": version.number, "role": role},
     )
     return change
+
+
+def baseline_ahead(version: ModelVersion) -> str | None:
+    """The best baseline that did better than this version by ``COMPARED_BY``, if one did."""
+    own = version.metrics.get(COMPARED_BY)
+    found = {name: m[COMPARED_BY] for name, m in version.baseline.items() if COMPARED_BY in m}
+    if own is None or not found:
+        return None
+    best = max(found, key=lambda name: found[name])
+    return best if found[best] > own else None
+
+
+def _require_better_than_baseline(version: ModelVersion) -> None:
+    best = baseline_ahead(version)
+    served = RoleChange.objects.filter(version=version, role=Role.CHAMPION).exists()
+    if best is None or served:
+        return
+    raise BaselineNotBeatenError(
+        f"{version}: {best} reached {COMPARED_BY} {version.baseline[best][COMPARED_BY]:.4g}, this "
+        f"model {version.metrics[COMPARED_BY]:.4g} on the same rows. Train a better one, or promote "
+        "it all the same with --below-baseline.",
+        baseline=best,
+    )
 
 
 def _append(

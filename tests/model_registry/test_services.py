@@ -14,7 +14,7 @@ from lepton_apps.common.errors import NotFoundError
 from lepton_apps.model_registry import selectors, services
 from lepton_apps.model_registry.loading import ModelRefusedError
 from lepton_apps.model_registry.models import ModelVersion, Role, RoleChange
-from lepton_apps.model_registry.services import PromotionConflictError
+from lepton_apps.model_registry.services import BaselineNotBeatenError, PromotionConflictError
 from lepton_apps.verticals.contract import Stream, Trained
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -111,6 +111,30 @@ def test_a_promotion_over_another_champion_than_expected_names_it(
     with pytest.raises(PromotionConflictError, match="version 2 is champion"):
         services.promote(versions[0], Role.CHAMPION, None, expected=1)
     assert selectors.champion("fintech.transactions") == versions[1]
+
+
+def test_a_version_that_a_simpler_method_beats_is_no_champion_unless_it_is_said(
+    versions: list[ModelVersion],
+) -> None:
+    services.promote(versions[0], Role.CHAMPION, None, expected=None)
+    versions[1].metrics = {"pr_auc": 0.6}
+    versions[1].baseline = {"trees": {"pr_auc": 0.7}, "guess": {"pr_auc": 0.1}}
+    with pytest.raises(BaselineNotBeatenError, match=r"trees reached pr_auc 0\.7"):
+        services.promote(versions[1], Role.CHAMPION, None, expected=1)
+    assert selectors.champion("fintech.transactions") == versions[0]
+    services.promote(versions[1], Role.CHALLENGER, None, expected=None)  # may be looked at
+    services.promote(versions[1], Role.CHAMPION, None, expected=1, below_baseline=True)
+    assert selectors.champion("fintech.transactions") == versions[1]
+
+
+def test_rolling_back_to_a_champion_of_the_past_asks_for_no_baseline(
+    versions: list[ModelVersion],
+) -> None:
+    versions[0].metrics, versions[0].baseline = {"pr_auc": 0.6}, {"trees": {"pr_auc": 0.7}}
+    services.promote(versions[0], Role.CHAMPION, None, expected=None)
+    services.promote(versions[1], Role.CHAMPION, None, expected=1, below_baseline=True)
+    services.promote(versions[0], Role.CHAMPION, None, expected=2)
+    assert selectors.champion("fintech.transactions") == versions[0]
 
 
 def test_rolling_back_is_promoting_the_older_version(

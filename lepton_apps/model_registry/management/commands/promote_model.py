@@ -34,6 +34,11 @@ class Command(BaseCommand):
             type=int,
             help="Refuse unless this version has the role now (default: whichever has it).",
         )
+        parser.add_argument(
+            "--below-baseline",
+            action="store_true",
+            help="Also when a simpler method did better on the same rows.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         model, role = options["model"], options["role"]
@@ -45,7 +50,14 @@ class Command(BaseCommand):
             expected = held.number
         try:
             version = selectors.version(model, options["version"])
-            services.promote(version, role, None, options["why"], expected=expected)
+            services.promote(
+                version,
+                role,
+                None,
+                options["why"],
+                expected=expected,
+                below_baseline=options["below_baseline"],
+            )
         except LeptonError as exc:
             raise CommandError(exc.detail) from exc
         before = f"it was version {held.number}" if held else "there was none"

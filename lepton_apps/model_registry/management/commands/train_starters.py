@@ -68,6 +68,14 @@ class Command(BaseCommand):
             version = train(recipe, None, progress)
         self.stdout.write("\n".join(["", *metrics_table(version), ""]))
         services.promote(version, Role.CHAMPION, None, WHY, expected=None)
+        better = services.baseline_ahead(version)
+        if better is not None:
+            self.stdout.write(
+                self.style.WARNING(
+                    f"{better} did better on the same rows; without any champion, {version} serves "
+                    "all the same. Train one on your own data."
+                )
+            )
         done = f"{version} is champion of {stream.name} after {progress.elapsed_s:.1f} s."
         self.stdout.write(self.style.SUCCESS(done))
 
