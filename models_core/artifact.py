@@ -290,7 +290,10 @@ def _check_engine(body: bytes, num_features: int) -> None:
             raise ArtifactError("engine_unsafe", f"{ENGINE} keeps {tensor.name!r} in another file.")
     inputs = [_signature(value) for value in model.graph.input]
     outputs = [value.name for value in model.graph.output]
-    if inputs != [("x", TensorProto.FLOAT, num_features)] or outputs != ["logit"]:
+    if inputs != [("x", TensorProto.FLOAT, num_features)] or outputs not in (
+        ["logit"],
+        ["logit", "detail"],
+    ):
         raise ArtifactError(
             "engine_unsafe",
             f"{ENGINE} does not go from float32 x (B, {num_features}) to logit.",

@@ -75,6 +75,8 @@ class OnnxEngine:
             raise EngineError(f"ONNX Runtime cannot load the engine: {error}") from error
         self.chunk = chunk
         self.num_features = int(self._session.get_inputs()[0].shape[1])
+        outputs = {found.name: found.shape for found in self._session.get_outputs()}
+        self.num_details = int(outputs["detail"][1]) if "detail" in outputs else 0
 
     def logits(self, x_BF: NDArray[np.float32]) -> NDArray[np.float32]:
         """``(B,)`` float32 logits of raw features ``(B, F)``; ``B`` may be 0.
@@ -82,18 +84,32 @@ class OnnxEngine:
         Raises:
             EngineError: the shape does not fit.
         """
+        z_B = np.empty(len(x_BF), dtype=np.float32)
+        self._run(x_BF, "logit", z_B)
+        return z_B
+
+    def details(self, x_BF: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``(B, D)`` float32: what the model says beside the logit. D is 0 where it says nothing.
+
+        Raises:
+            EngineError: the shape does not fit.
+        """
+        detail_BD = np.empty((len(x_BF), self.num_details), dtype=np.float32)
+        if self.num_details:
+            self._run(x_BF, "detail", detail_BD)
+        return detail_BD
+
+    def _run(self, x_BF: NDArray[np.float32], output: str, into_B: NDArray[np.float32]) -> None:
         if x_BF.ndim != 2 or x_BF.shape[1] != self.num_features:
             raise EngineError(f"Expected (B, {self.num_features}), got {x_BF.shape}.")
         x_BF = np.ascontiguousarray(x_BF, dtype=np.float32)
-        z_B = np.empty(len(x_BF), dtype=np.float32)
         for start in range(0, len(x_BF), self.chunk):
             x_CF = x_BF[start : start + self.chunk]
             taken = len(x_CF)
             if taken < self.chunk:
                 x_CF = np.zeros((self.chunk, self.num_features), dtype=np.float32)
                 x_CF[:taken] = x_BF[start:]
-            z_B[start : start + taken] = self._session.run(None, {"x": x_CF})[0][:taken]
-        return z_B
+            into_B[start : start + taken] = self._session.run([output], {"x": x_CF})[0][:taken]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -124,6 +140,10 @@ class Scorer:
     def score(self, x_BF: NDArray[np.float32]) -> NDArray[np.float64]:
         """``(B,)`` calibrated probabilities in (0, 1) of raw, finite features ``(B, F)``."""
         return self.calibration.apply(self.engine.logits(x_BF))
+
+    def details(self, x_BF: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``(B, D)``: what the model says beside its scores; what it means, its architecture says."""
+        return self.engine.details(x_BF)
 
     def contributions(
         self, x_BF: NDArray[np.float32], groups: Sequence[Sequence[int]]

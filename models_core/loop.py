@@ -25,6 +25,7 @@ from models_core.table import Table
 from models_core.training import FitRecipe, Progress
 
 _GOLDEN_ROWS = 16
+_TELL_EVERY = 25  # steps
 
 
 def train_module(
@@ -36,14 +37,14 @@ def train_module(
     with _threads(recipe), torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
         module = build(spec)
-        module.prepare(torch.from_numpy(train.x_NF), _base_log_odds(train, recipe))
+        module.prepare(train, _base_log_odds(train, recipe))
         module = module.to(device)
         history = _run(module, train, validation, recipe, started, progress)
     return Model(
         spec=spec,
         module=module.cpu().eval(),
         recipe=recipe,
-        reference_F=np.median(train.x_NF[train.y_N == 0], axis=0).astype(np.float32),
+        reference_F=_reference(module, train),
         golden_GF=_golden_rows(validation),
         data_hash=train.hash,
         history=tuple(history),
@@ -67,6 +68,7 @@ def _run(
     optimizer = torch.optim.AdamW(
         module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
     )
+    alone = _steps_beside(module, x_NF, y_N, recipe)
     history: list[Look] = []
     best, best_weights, looks_since_best = -1.0, _copy_weights(module), 0
 
@@ -74,22 +76,26 @@ def _run(
         module.train()
         row_B = row_B.to(device)
         share = _share_done(step, monotonic() - started, recipe)
+        if step == alone + 1 and alone:
+            module.settle(train)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * _warmup_cosine(share, recipe)
+            group["lr"] = recipe.learning_rate * _warmup_cosine(
+                _within(share, alone, recipe), recipe
+            )
         with torch.autocast(device.type, torch.bfloat16, enabled=_takes_bfloat16(recipe, device)):
-            logit_BK = module.member_logits(x_NF[row_B])
-        # Each member has its own loss: on the mean alone they would grow into one network.
-        loss_BK = functional.binary_cross_entropy_with_logits(
-            logit_BK.float(), y_N[row_B].unsqueeze(1).expand_as(logit_BK), reduction="none"
-        )
-        loss = (loss_BK.mean(dim=1) * weight_N[row_B]).mean()
+            if step <= alone:
+                loss = _beside(module, x_NF[row_B], y_N[row_B])
+            else:
+                loss = _loss(module, x_NF[row_B], y_N[row_B], weight_N[row_B])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(module.parameters(), recipe.gradient_clip)
         optimizer.step()
 
         is_over = step == recipe.steps or share >= 1.0
-        if not is_over and step % recipe.evaluate_every:
+        if not is_over and (step <= alone or step % recipe.evaluate_every):
+            if progress is not None and step % _TELL_EVERY == 0:
+                progress("fit", step, recipe.steps)
             continue
         score = pr_auc(validation.y_N, module_logits(module, validation_x))
         history.append(Look(step=step, loss=float(loss.detach()), pr_auc=score))
@@ -106,6 +112,34 @@ def _run(
         progress("fit", recipe.steps, recipe.steps)
     module.load_state_dict(best_weights)
     return history
+
+
+def _loss(module: BinaryModule, x_BF: Tensor, y_B: Tensor, weight_B: Tensor) -> Tensor:
+    logit_BK = module.member_logits(x_BF)
+    # Each member has its own loss: on the mean alone they would grow into one network.
+    loss_BK = functional.binary_cross_entropy_with_logits(
+        logit_BK.float(), y_B.unsqueeze(1).expand_as(logit_BK), reduction="none"
+    )
+    return (loss_BK.mean(dim=1) * weight_B).mean()
+
+
+def _beside(module: BinaryModule, x_BF: Tensor, y_B: Tensor) -> Tensor:
+    loss = module.auxiliary_loss(x_BF, y_B)
+    assert loss is not None  # asked before the first step
+    return loss
+
+
+def _steps_beside(module: BinaryModule, x_NF: Tensor, y_N: Tensor, recipe: FitRecipe) -> int:
+    """How many steps come first, for what the module learns beside the answers."""
+    with torch.no_grad():
+        has_any = module.auxiliary_loss(x_NF[:2], y_N[:2]) is not None
+    return int(recipe.steps * recipe.auxiliary_share) if has_any else 0
+
+
+def _within(share: float, alone: int, recipe: FitRecipe) -> float:
+    """The share of its own phase that is done; each has a schedule of its own."""
+    first = alone / recipe.steps
+    return share / first if share < first else (share - first) / max(1 - first, 1e-9)
 
 
 def module_logits(module: BinaryModule, x_NF: Tensor, rows: int = 4096) -> NDArray[np.float32]:
@@ -156,6 +190,18 @@ def _warmup_cosine(share: float, recipe: FitRecipe) -> float:
     if share < warmup:
         return (share + 1 / recipe.steps) / (warmup + 1 / recipe.steps)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (share - warmup) / max(1e-9, 1 - warmup))))
+
+
+def _reference(module: BinaryModule, train: Table) -> NDArray[np.float32]:
+    """The usual row: medians of the negatives, or the negative that looks the most usual."""
+    negative_NF = train.x_NF[train.y_N == 0]
+    if not module.columns_are_codes:
+        median_F: NDArray[np.float32] = np.median(negative_NF, axis=0).astype(np.float32)
+        return median_F
+    some_NF = np.ascontiguousarray(negative_NF[:: max(1, len(negative_NF) // 4096)])
+    z_N = module_logits(module, torch.from_numpy(some_NF))
+    usual_F: NDArray[np.float32] = some_NF[int(np.argmin(z_N))]
+    return usual_F
 
 
 def _golden_rows(validation: Table) -> NDArray[np.float32]:

@@ -35,6 +35,7 @@ class FitRecipe:
     warmup_share: float = 0.05  # of the steps
     positive_weight: float = 1.0  # how many negatives a positive counts for, beside weight_N
     gradient_clip: float = 1.0  # largest norm of a gradient
+    auxiliary_share: float = 0.7  # of the steps: first, for what some modules learn beside answers
     evaluate_every: int = 100  # steps between looks at the validation table
     patience: int = 6  # looks without a better PR-AUC before stopping
     max_seconds: float | None = None  # wall time of the fit, within a look
@@ -55,6 +56,8 @@ class FitRecipe:
                 raise ValueError(f"{name}={value} must be above 0.")
         if self.weight_decay < 0 or not 0 <= self.warmup_share < 1:
             raise ValueError(f"{self.weight_decay=} or {self.warmup_share=} is out of range.")
+        if not 0 < self.auxiliary_share < 1:
+            raise ValueError(f"auxiliary_share={self.auxiliary_share} must be between 0 and 1.")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads={self.threads} must be at least 1, or None.")
         if self.max_seconds is not None and not self.max_seconds > 0:

@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from models_core.table import Table
+
 # Beyond this many standard deviations a feature's tail would drown its body: it is taken on a
 # log scale instead.
 _HEAVY_TAIL_SD = 8.0
@@ -29,17 +31,30 @@ class BinaryModule(nn.Module, ABC):
     - Output: ``(B,)`` float32 logits, no sigmoid. Higher is more likely positive.
     """
 
+    columns_are_codes = False  # then medians mean nothing
+
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.num_features = num_features
 
     @abstractmethod
-    def prepare(self, x_NF: Tensor, log_odds: float) -> None:
+    def prepare(self, train: Table, log_odds: float) -> None:
         """Learn the scale of raw features from training rows, and start at the base rate.
 
         Called once by fit, before the first step. Without the base rate a rare answer costs the
         first hundreds of steps.
         """
+
+    def auxiliary_loss(self, x_BF: Tensor, y_B: Tensor) -> Tensor | None:
+        """What is learned beside the answers, such as what comes next; None: nothing."""
+        return None
+
+    def settle(self, train: Table) -> None:
+        """Called when what ``auxiliary_loss`` asks for has been learned, before the answers are."""
+
+    def details(self, x_BF: Tensor) -> Tensor | None:
+        """``(B, D)``: what the module can say of each row beside its logit; None: nothing."""
+        return None
 
     @abstractmethod
     def member_logits(self, x_BF: Tensor) -> Tensor:

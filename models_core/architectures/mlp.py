@@ -5,10 +5,12 @@ Shape suffixes: B = batch, N = training rows, F = features, D = width.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from models_core.architectures.binary import BinaryModule, FeatureScale
 from models_core.architectures.registry import architecture
+from models_core.table import Table
 
 
 @architecture("mlp")
@@ -21,7 +23,6 @@ class Mlp(BinaryModule):
 
     **Example**
 
-    >>> import torch
     >>> Mlp(3).eval()(torch.zeros(2, 3)).shape
     torch.Size([2])
     """
@@ -39,8 +40,8 @@ class Mlp(BinaryModule):
         self.hidden = nn.Sequential(*layers)
         self.head = nn.Linear(width, 1)
 
-    def prepare(self, x_NF: Tensor, log_odds: float) -> None:
-        self.scale.learn(x_NF)
+    def prepare(self, train: Table, log_odds: float) -> None:
+        self.scale.learn(torch.from_numpy(train.x_NF))
         nn.init.constant_(self.head.bias, log_odds)
 
     def member_logits(self, x_BF: Tensor) -> Tensor:

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 _Module = TypeVar("_Module", bound="type[BinaryModule]")
 
-_BUILT_IN = ("mlp", "tabular_ensemble")  # each is a module of this package, imported when asked for
+_BUILT_IN = (
+    "event_windows",
+    "metric_vectors",
+    "mlp",
+    "tabular_ensemble",
+)  # each is a module of this package, imported when asked for
 _registered: dict[str, type[BinaryModule]] = {}
 
 

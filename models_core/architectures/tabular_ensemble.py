@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from models_core.architectures.binary import BinaryModule, quantiles
 from models_core.architectures.registry import architecture
+from models_core.table import Table
 
 # Bins are cut at sigmoid(-6..6) of the training distribution: even in log odds, so that the tails
 # (0.25 % to 99.75 %), where rare positives live, get as many bins as the body.
@@ -117,8 +118,8 @@ class TabularEnsemble(BinaryModule):
         self.head_KD = nn.Parameter(torch.empty(members, width).uniform_(-bound, bound))
         self.head_K = nn.Parameter(torch.zeros(members))
 
-    def prepare(self, x_NF: Tensor, log_odds: float) -> None:
-        self.bins.learn(x_NF)
+    def prepare(self, train: Table, log_odds: float) -> None:
+        self.bins.learn(torch.from_numpy(train.x_NF))
         nn.init.constant_(self.head_K, log_odds)
 
     def member_logits(self, x_BF: Tensor) -> Tensor:

@@ -20,7 +20,9 @@ def engine(request: pytest.FixtureRequest) -> OnnxEngine:
     """A width that is no multiple of any vector's, so that rests would show."""
     torch.manual_seed(3)
     module = build(Spec(request.param, 37))
-    module.prepare(torch.randn(500, 37), -4.0)
+    module.prepare(
+        Table(torch.randn(500, 37).numpy(), np.tile(np.array([0, 1], np.float32), 250)), -4.0
+    )
     return OnnxEngine(export_onnx(module.eval()))
 
 
