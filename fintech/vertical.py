@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any, Final
 
@@ -40,7 +41,7 @@ LABELS: Final = LabelStream(
 )
 
 
-def render_alert(stream: str, record: Any) -> AlertText:
+def render_alert(stream: str, record: Any, evidence: Mapping[str, Any]) -> AlertText:
     """One line and some facts about a payment. ``stream`` is the only one there is."""
     payment: Transaction = record
     title = (

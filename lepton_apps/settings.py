@@ -161,6 +161,7 @@ INSTALLED_APPS = [
     "lepton_apps.console",
     # The verticals: one line each.
     "fintech",
+    "ops",
 ]
 
 MIDDLEWARE = [

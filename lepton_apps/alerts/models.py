@@ -55,6 +55,7 @@ class Alert(models.Model):
     title = models.CharField(max_length=200)
     facts = models.JSONField(default=list)  # [[label, value], ...] of the record that opened it
     explanation = models.JSONField(default=list)  # [{reason, contribution, features}, ...]
+    evidence = models.JSONField(default=dict)  # what the vertical shows beside it
 
     class Meta:
         db_table = "alert"

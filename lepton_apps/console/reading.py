@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+from django.template.loader import render_to_string
 
 from lepton_apps.alerts import selectors as alert_selectors
 from lepton_apps.alerts.models import Alert, Label
@@ -89,6 +90,14 @@ def reasons(alert: Alert) -> list[dict[str, Any]]:
     entries = [entry for entry in alert.explanation if isinstance(entry, dict)]
     largest = max((abs(_number(e.get("contribution"))) for e in entries), default=0.0) or 1.0
     return [_reason(alert.vertical, entry, largest) for entry in entries]
+
+
+def evidence(alert: Alert) -> str:
+    """What the alert's vertical shows beside the reasons; empty where it shows nothing."""
+    view = registry.vertical(alert.vertical).evidence_view
+    if view is None or not alert.evidence:
+        return ""
+    return render_to_string(view.template, dict(view.context(alert.evidence)))
 
 
 def _reason(vertical: str, entry: dict[str, Any], largest: float) -> dict[str, Any]:

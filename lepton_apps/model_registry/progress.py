@@ -48,7 +48,7 @@ class ProgressLines:
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         now = clock.monotonic()
-        is_edge = stage != self._stage or done >= total
+        is_edge = stage != self._stage or done >= total > 0
         if stage != self._stage:
             self._end_line()
             self._stage, self._stage_started = stage, now
@@ -56,7 +56,8 @@ class ProgressLines:
             return
         self._shown_at = now
         share = f"{done / total:4.0%}" if total > 0 else "    "
-        text = f"{stage:<24} {done:>9,}/{total:<9,} {share} {now - self._stage_started:6.1f} s"
+        whole = f"{total:<9,}" if total > 0 else "?"
+        text = f"{stage:<24} {done:>9,}/{whole} {share} {now - self._stage_started:6.1f} s"
         if self._terminal:
             self._console.write(CLEAR_LINE + text, ending="")
             self._line_is_open = True

@@ -71,6 +71,10 @@ class ServedModel:
         """Calibrated scores in [0, 1], shape (B,). A row's score does not depend on the others."""
         return self._scorer.score(x_BF)
 
+    def details(self, x_BF: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the model says beside its scores, shape (B, D); D is 0 for most."""
+        return self._scorer.details(x_BF)
+
     def contributions(self, x_BF: NDArray[np.float32]) -> NDArray[np.float64]:
         """How much each reason raises the score of each row, in logit units, shape (B, G)."""
         return self._scorer.contributions(x_BF, self._groups)

@@ -35,6 +35,7 @@ def open_or_fold(
     stream: Stream,
     decided: Decided,
     reasons: Mapping[int, Sequence[Reason]],
+    evidence: Mapping[int, Mapping[str, Any]],
     existing: Iterable[Alert],
     ids: Iterable[int],
     now: datetime,
@@ -59,7 +60,9 @@ def open_or_fold(
         alert = _nearest(unresolved.get(mark, ()), about.occurred_at, stream.fold)
         outcome = stream.policy.outcomes[int(decided.outcome_B[row])]
         if alert is None:
-            alert = _open(vertical, stream, decided, row, reasons[row], next(free), now)
+            alert = _open(
+                vertical, stream, decided, row, reasons[row], evidence.get(row, {}), next(free), now
+            )
             unresolved.setdefault(mark, []).append(alert)
             opened.add(alert.id)
             changes.opened.append(alert)
@@ -89,13 +92,14 @@ def _open(
     decided: Decided,
     row: int,
     reasons: Sequence[Reason],
+    evidence: Mapping[str, Any],
     alert_id: int,
     now: datetime,
 ) -> Alert:
     about = decided.about[row]
     score = float(decided.s_B[row])
     outcome = stream.policy.outcomes[int(decided.outcome_B[row])]
-    text = vertical.render_alert(stream.name, about.record)
+    text = vertical.render_alert(stream.name, about.record, evidence)
     return Alert(
         id=alert_id,
         vertical=vertical.key,
@@ -118,6 +122,7 @@ def _open(
         title=text.title[:200],
         facts=[list(fact) for fact in text.facts],
         explanation=[reason.as_json() for reason in reasons],
+        evidence=dict(evidence),
     )
 
 

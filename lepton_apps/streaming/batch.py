@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +14,7 @@ import msgspec
 from lepton_apps.common.errors import RecordRefusedError
 from lepton_apps.common.identity import decision_digest
 from lepton_apps.streaming.kafka import ORIGIN_HEADER, Raw
-from lepton_apps.verticals.contract import Stream
+from lepton_apps.verticals.contract import Message, Stream
 
 REST_SHARD = -1
 LABEL_SHARD = -2
@@ -22,6 +22,7 @@ MAX_NAME = 200  # characters of a record id or an entity key
 TICK_PREFIX = "tick:"  # of ids of decisions that ticks made; no record's own id has it
 LABEL_AHEAD = timedelta(days=1)  # a label that says it was known later than that is refused
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST_MS = 253_370_764_800_000  # 9999-01-01
 PATH = re.compile(r" - at `([^`]*)`$")
 
 
@@ -47,6 +48,7 @@ class Arrival:
     occurred_at: datetime
     shard: int
     origin: Origin | None  # None: came over REST
+    placed: bool = False  # known by its place in the log, and there for the first time
 
     @property
     def decision_id(self) -> UUID:
@@ -77,23 +79,35 @@ class Decoder:
 
     def __init__(self, stream: Stream, max_bytes: int) -> None:
         self._stream = stream
-        self._decode = msgspec.json.Decoder(stream.record_type).decode
+        self._decode = stream.from_message or json_of(stream.record_type)
         self._max_bytes = max_bytes
 
     def arrival(
         self,
-        payload: bytes,
+        message: Message,
         now: datetime,
         shard: int,
         origin: Origin | None,
         place: str = "",
+        *,
+        redriven: bool = True,
     ) -> Arrival:
-        """One record. ``place`` names a record that has no id of its own."""
+        """One record. ``place`` names a record that has no id of its own.
+
+        A place that is not ``redriven`` is new: the offsets have not passed it.
+        """
         stream = self._stream
-        record = decode(self._decode, payload, self._max_bytes)
+        record = decode(self._decode, message, self._max_bytes)
         occurred_at = stream.occurred_at(record)
         refuse_absurd(record, "event time", occurred_at, now, stream.max_ahead)
-        record_id = stream.record_id(record) or place
+        own_id = stream.record_id(record)
+        record_id = own_id or place
+        if not record_id:
+            raise RecordRefusedError(
+                f"Records of {stream.name} have no id to keep a decision under. Send them to the "
+                f"topic {stream.topic}.",
+                reason="no_id",
+            )
         if record_id.startswith(TICK_PREFIX):
             raise RecordRefusedError(
                 f"{record_id!r} begins with {TICK_PREFIX!r}, as ids of ticks do.",
@@ -102,7 +116,7 @@ class Decoder:
         entity_key, secondary = stream.extractor.entity_keys(record)
         return Arrival(
             record,
-            payload,
+            message.value,
             record_id,
             key_of(stream.name, record_id, entity_key),
             entity_key,
@@ -110,6 +124,7 @@ class Decoder:
             occurred_at,
             shard,
             origin,
+            placed=not own_id and not redriven,
         )
 
     def batch(self, raws: Sequence[Raw], topic_id: UUID, now: datetime) -> Batch:
@@ -119,18 +134,40 @@ class Decoder:
         for raw in raws:
             origin = Origin(topic_id, raw.partition, raw.offset)
             place = f"{topic}:{raw.partition}:{raw.offset}"
+            redriven = False
             for name, value in raw.headers:
                 if name == ORIGIN_HEADER and value:  # others may send it empty, or null
-                    place = value.decode("ascii", "replace")
+                    place, redriven = value.decode("ascii", "replace"), True
             try:
                 if raw.value is None:
                     raise RecordRefusedError("The message has no value.", reason="empty")
-                arrival = self.arrival(raw.value, now, raw.partition, origin, place)
+                message = Message(raw.value, raw.key, moment_of(raw.sent_ms))
+                arrival = self.arrival(
+                    message, now, raw.partition, origin, place, redriven=redriven
+                )
             except RecordRefusedError as exc:
                 batch.rejected.append(Rejected(raw, exc.reason, exc.detail, exc.path))
             else:
                 batch.arrivals.append(arrival)
         return batch
+
+
+def moment_of(ms: int | None) -> datetime | None:
+    """A message's time; -1 and what no calendar holds mean that there is none."""
+    if ms is None or not 0 <= ms < LATEST_MS:
+        return None
+    return EARLIEST + timedelta(milliseconds=ms)
+
+
+def json_of(record_type: type[msgspec.Struct]) -> Callable[[Message], Any]:
+    """Reads a message as JSON of one type, whatever its key and time."""
+    decode_json = msgspec.json.Decoder(record_type).decode
+
+    def from_json(message: Message) -> Any:
+        message.value.decode()  # the decoder looks only at the texts that it returns
+        return decode_json(message.value)
+
+    return from_json
 
 
 def is_absurd(at: datetime, now: datetime, max_ahead: timedelta) -> bool:
@@ -171,16 +208,16 @@ def key_of(stream: str, record_id: str, entity_key: str) -> bytes:
         ) from None
 
 
-def decode(decoder: Any, payload: bytes, max_bytes: int) -> Any:
-    """Bytes to a typed record; whatever is wrong with them becomes one kind of error."""
-    if len(payload) > max_bytes:
+def decode(read: Callable[[Message], Any], message: Message, max_bytes: int) -> Any:
+    """A message to a typed record; whatever is wrong with it becomes one kind of error."""
+    size = len(message.value)
+    if size > max_bytes:
         raise RecordRefusedError(
-            f"The record has {len(payload)} bytes; the limit is {max_bytes} (MAX_RECORD_BYTES).",
+            f"The record has {size} bytes; the limit is {max_bytes} (MAX_RECORD_BYTES).",
             reason="too_large",
         )
     try:
-        payload.decode()  # the decoder looks only at the texts that it returns
-        return decoder(payload)
+        return read(message)
     except msgspec.ValidationError as exc:
         text = str(exc)
         # The innermost field is named last, after the checks of the record itself.

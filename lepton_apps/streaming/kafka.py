@@ -54,6 +54,7 @@ class Raw(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]] = ()
+    sent_ms: int | None = None  # the message's time, ms since 1970; the producer's unless it lies
 
 
 class Source(Protocol):
@@ -225,6 +226,7 @@ class KafkaSource:
                 record.key,
                 record.value,
                 record.headers,
+                record.timestamp,
             )
             for records in fetched.values()
             for record in records
@@ -306,11 +308,17 @@ class Producer:
         key: bytes | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
         partition: int | None = None,
+        timestamp_ms: int | None = None,
     ) -> None:
-        """Queue a record. A refusal comes out of ``flush``."""
+        """Queue a record; its time is now, unless said. A refusal comes out of ``flush``."""
         try:
             future = self._client.send(
-                topic, value=value, key=key, headers=list(headers), partition=partition
+                topic,
+                value=value,
+                key=key,
+                headers=list(headers),
+                partition=partition,
+                timestamp_ms=timestamp_ms,
             )
         except KafkaError as exc:
             raise unavailable(f"Sending to {topic}", exc) from exc

@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import msgspec
 import psycopg
 from django.conf import settings
 
@@ -29,6 +28,7 @@ from lepton_apps.streaming.batch import (
     LABEL_SHARD,
     Rejected,
     decode,
+    json_of,
     key_of,
     refuse_absurd,
 )
@@ -38,7 +38,7 @@ from lepton_apps.streaming.loading import load_states
 from lepton_apps.streaming.loop import Loop
 from lepton_apps.streaming.store import ConflictError, Move
 from lepton_apps.verticals import registry
-from lepton_apps.verticals.contract import LabelledRecord, Stream
+from lepton_apps.verticals.contract import LabelledRecord, Message, Stream
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class LabelWorker(Loop):
         super().__init__(name, open_source, settings.WORKER_BATCH_SIZE)
         self.vertical, self.labels = registry.label_stream(name)
         self.scored: Stream = registry.stream(self.labels.labels)[1]
-        self._decode = msgspec.json.Decoder(self.labels.record_type).decode
+        self._read = json_of(self.labels.record_type)
 
     def through(self, raws: Sequence[Raw]) -> None:
         """Keep the labels and move the offsets in one transaction; then apply what can be."""
@@ -120,7 +120,7 @@ class LabelWorker(Loop):
     def _given(self, item: Raw) -> GivenLabel:
         if item.value is None:
             raise RecordRefusedError("The message has no value.", reason="empty")
-        record = decode(self._decode, item.value, settings.MAX_RECORD_BYTES)
+        record = decode(self._read, Message(item.value), settings.MAX_RECORD_BYTES)
         labels = self.labels
         record_id = labels.record_id(record)
         key_of(self.scored.name, record_id, record_id)
@@ -223,12 +223,12 @@ def _apply(raw: RawConnection, stream: Stream, rows: Sequence[tuple[Any, ...]]) 
         key: Standing(positive and counted_at is not None, counted_at)
         for key, positive, counted_at in raw.execute(STANDING, [keys])
     }
-    decoder = msgspec.json.Decoder(stream.record_type).decode
+    read = stream.from_message or json_of(stream.record_type)
     changes: list[LabelledRecord] = []
     counted: dict[int, datetime | None] = {}
     for id_, key, positive, labelled_at, payload, occurred_at in rows:
         known = standing.setdefault(key, Standing())
-        record = _record(decoder, payload)
+        record = _record(read, payload)
         if record is None:
             counted[id_] = None
             continue
@@ -242,7 +242,7 @@ def _apply(raw: RawConnection, stream: Stream, rows: Sequence[tuple[Any, ...]]) 
     raw.execute(APPLIED, [clock.now(), list(counted), list(counted.values())])
 
 
-def _record(decoder: Any, payload: bytes | None) -> Any:
+def _record(read: Callable[[Message], Any], payload: bytes | None) -> Any:
     """The labelled record. None: the label is history only, and the state does not hear of it.
 
     So are labels of a record that retention has dropped, of a decision that a tick made, and of
@@ -251,7 +251,7 @@ def _record(decoder: Any, payload: bytes | None) -> Any:
     if payload is None:
         return None
     try:
-        return decode(decoder, payload, len(payload))
+        return decode(read, Message(bytes(payload)), len(payload))
     except RecordRefusedError as exc:
         log.warning("labelled record no longer decodes", extra={"why": exc.detail})
         return None

@@ -71,6 +71,21 @@ class Knowledge(models.Model):
         db_table = "knowledge"
 
 
+class KnowledgeTally(models.Model):
+    """How often something that a stream knows was met; a row for each writer, added up to read."""
+
+    pk = models.CompositePrimaryKey("stream", "id", "shard")
+    stream = models.CharField(max_length=64)
+    id = models.CharField(max_length=64)
+    shard = models.IntegerField()
+    count = models.BigIntegerField()
+    first_at = models.DateTimeField()  # event time
+    last_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "knowledge_tally"
+
+
 class Tick(models.Model):
     """A tick that was given to an extractor, so that a replay sees the same."""
 

@@ -104,8 +104,13 @@ class StreamPath:
         idle: Sequence[IdleTick] = (),
         *,
         durable: bool = True,
+        wary: bool = False,
     ) -> Taken:
         """Take a batch through and, when ``durable``, save it.
+
+        A record that is known by its place is not looked up among those that were decided: the
+        offsets guard it. ``wary`` looks up all the same; a log that was cut short and grew again
+        gives places away twice.
 
         Raises what ``store.save`` raises, having written nothing; the caller decides what to try
         again. Whatever an extractor or a model raises comes out as it is.
@@ -114,7 +119,7 @@ class StreamPath:
         now = clock.now()
         with self.step("load"):
             first, repeated, loaded = self._ready(
-                raw, batch.arrivals, clocks, idle, durable=durable
+                raw, batch.arrivals, clocks, idle, durable=durable, wary=wary
             )
         with self._dropped_on_error(loaded):
             with self.step("extract"):
@@ -126,7 +131,9 @@ class StreamPath:
             with self.step("decide"):
                 decided = pipeline.decide(self.stream, rows, s_B, model)
                 reasons = self._reasons(decided, model)
-                alerts = self._alerts(raw, decided, reasons, now) if durable else None
+                alerts = (
+                    self._alerts(raw, decided, reasons, model, loaded, now) if durable else None
+                )
             result = BatchResult(
                 now,
                 loaded,
@@ -149,6 +156,7 @@ class StreamPath:
         idle: Sequence[IdleTick],
         *,
         durable: bool,
+        wary: bool,
     ) -> tuple[list[Arrival], list[Arrival], Loaded]:
         """First records, repeats, and the states of at least the first ones.
 
@@ -161,7 +169,8 @@ class StreamPath:
             return first, repeated, loaded
         first, repeated = arrivals, []
         if durable:
-            known = known_keys(raw, [arrival.key for arrival in arrivals])
+            asked = arrivals if wary else [a for a in arrivals if not a.placed]
+            known = known_keys(raw, [arrival.key for arrival in asked])
             first, repeated = pipeline.repeats(arrivals, known)
         return first, repeated, self._load(raw, first, clocks, idle)
 
@@ -219,6 +228,7 @@ class StreamPath:
         sources = [pipeline.tick_arrival(self.stream, key, idle.at, idle.origin) for key in due]
         rows.about.extend(sources[source] for source in extraction.source_B.tolist())
         rows.x_BF = pipeline.stacked(rows.x_BF, extraction.x_BF)
+        rows.evidence.extend(pipeline.evidence_of(extraction))
 
     def _reasons(self, decided: Decided, model: ServedModel) -> dict[int, list[Reason]]:
         loud = decided.loud()
@@ -230,6 +240,8 @@ class StreamPath:
         raw: RawConnection,
         decided: Decided,
         reasons: Mapping[int, Sequence[Reason]],
+        model: ServedModel,
+        loaded: Loaded,
         now: datetime,
     ) -> AlertChanges | None:
         if not reasons:
@@ -243,8 +255,9 @@ class StreamPath:
         existing, ids = foldable(
             raw, marks, min(occurred) - fold, max(occurred) + fold, len(reasons)
         )
+        evidence = pipeline.gather(self.stream, decided, model, loaded.working.knowledge)
         return alerting.open_or_fold(
-            self.vertical, self.stream, decided, reasons, existing, ids, now
+            self.vertical, self.stream, decided, reasons, evidence, existing, ids, now
         )
 
     @contextmanager

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from lepton_apps.common.errors import LeptonError
 from lepton_apps.common.identity import decision_digest
 from lepton_apps.streaming.batch import Arrival, Origin
-from lepton_apps.verticals.contract import Extraction, States, Stream
+from lepton_apps.verticals.contract import Extraction, Loud, States, Stream, Tally
 
 HOME_PARTITION = 0  # every topic has it
+MOST_FEATURES = 16  # of a reason: beyond, they are parts of something that only evidence can show
 
 
 class Model(Protocol):
@@ -63,6 +64,7 @@ class Working:
     changed_secondary: dict[tuple[str, int], bytes] = field(default_factory=dict)
     changed_due: set[str] = field(default_factory=set)
     learned: dict[str, bytes] = field(default_factory=dict)
+    tallies: dict[str, Tally] = field(default_factory=dict)
 
     def states(self) -> States:
         return States(self.primary, self.secondary, self.knowledge)
@@ -79,6 +81,9 @@ class Working:
         fresh = {k: v for k, v in extraction.knowledge.items() if k not in self.knowledge}
         self.knowledge.update(fresh)
         self.learned.update(fresh)
+        for id_, tally in extraction.tallies.items():
+            before = self.tallies.get(id_)
+            self.tallies[id_] = tally if before is None else before.plus(tally)
 
 
 @dataclass(slots=True)
@@ -136,6 +141,7 @@ class Rows:
 
     about: list[Arrival]
     x_BF: NDArray[np.float32]
+    evidence: list[Any]  # of each row, None where the extractor gave none
 
 
 def extract(
@@ -147,6 +153,7 @@ def extract(
     """Take arrivals in order, with the ticks that fall due between them."""
     about: list[Arrival] = []
     parts: list[NDArray[np.float32]] = []
+    evidence: list[Any] = []
     ticks: list[TickGiven] = []
 
     def run(segment: Sequence[Arrival]) -> None:
@@ -165,6 +172,7 @@ def extract(
         working.take(extraction)
         parts.append(extraction.x_BF)
         about.extend(sources[source] for source in extraction.source_B.tolist())
+        evidence.extend(evidence_of(extraction))
 
     start = 0
     for index, arrival in enumerate(arrivals):
@@ -184,7 +192,12 @@ def extract(
     run(arrivals[start:])
     width = len(stream.extractor.schema.names)
     x_BF = np.concatenate(parts) if parts else np.zeros((0, width), np.float32)
-    return Rows(about, x_BF), ticks
+    return Rows(about, x_BF, evidence), ticks
+
+
+def evidence_of(extraction: Extraction) -> Sequence[Any]:
+    """One for each row."""
+    return extraction.evidence or [None] * len(extraction.source_B)
 
 
 def tick(
@@ -229,6 +242,10 @@ def check(stream: Stream, extraction: Extraction) -> None:
             f"{stream.name}: extracted {rows} x {width} features for {len(extraction.source_B)} "
             f"sources; the schema has {expected}."
         )
+    if len(extraction.evidence) not in (0, rows):
+        raise ValueError(
+            f"{stream.name}: evidence of {len(extraction.evidence)} rows beside {rows} rows."
+        )
     if not np.isfinite(extraction.x_BF).all():
         names = stream.extractor.schema.names
         column = int(np.argwhere(~np.isfinite(extraction.x_BF))[0][1])
@@ -244,6 +261,7 @@ class Decided:
     s_B: NDArray[np.float64]
     outcome_B: NDArray[np.int8]  # index into the policy's outcomes
     model_version: int  # its number, as people and clients know it
+    evidence: list[Any]  # as the extractor gave it
 
     def loud(self) -> list[int]:
         """The rows that open or join an alert."""
@@ -261,7 +279,7 @@ def score(stream: Stream, rows: Rows, model: Model) -> NDArray[np.float64]:
 def decide(stream: Stream, rows: Rows, s_B: NDArray[np.float64], model: Model) -> Decided:
     with theirs():
         outcome_B = stream.policy.decide(s_B, model.thresholds)
-    return Decided(rows.about, rows.x_BF, s_B, outcome_B, model.number)
+    return Decided(rows.about, rows.x_BF, s_B, outcome_B, model.number, rows.evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +306,31 @@ class Explainer(Model, Protocol):
     def usual(self) -> NDArray[np.float32]: ...
 
     def contributions(self, x_BF: NDArray[np.float32]) -> NDArray[np.float64]: ...
+
+    def details(self, x_BF: NDArray[np.float32]) -> NDArray[np.float32]: ...
+
+
+def gather(
+    stream: Stream, decided: Decided, model: Explainer, knowledge: Mapping[str, bytes]
+) -> dict[int, Mapping[str, Any]]:
+    """What the alerts of the loud rows keep beside their reasons, by row."""
+    loud = decided.loud()
+    if stream.gather_evidence is None or not loud:
+        return {}
+    x_LF = decided.x_BF[loud]
+    rows = [
+        Loud(
+            decided.about[row].entity_key,
+            decided.about[row].occurred_at,
+            decided.about[row].record,
+            x_F,
+            detail_D,
+            decided.evidence[row],
+        )
+        for row, x_F, detail_D in zip(loud, x_LF, model.details(x_LF), strict=True)
+    ]
+    with theirs():
+        return dict(zip(loud, stream.gather_evidence(rows, knowledge), strict=True))
 
 
 def explain(
@@ -316,6 +359,7 @@ def explain(
                             "usual": float(model.usual[column]),
                         }
                         for column in columns[code]
+                        if len(columns[code]) <= MOST_FEATURES
                     ),
                 )
                 for g in strongest

@@ -10,17 +10,15 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
-import msgspec
-
 from lepton_apps.common.db import RawConnection, transaction
 from lepton_apps.common.errors import LeptonError
 from lepton_apps.streaming import pipeline, store
-from lepton_apps.streaming.batch import REST_SHARD, Arrival, Origin
+from lepton_apps.streaming.batch import REST_SHARD, Arrival, Origin, json_of
 from lepton_apps.streaming.caches import StateCache
 from lepton_apps.streaming.labels import apply_labels
 from lepton_apps.streaming.loading import keys_of, load_states
 from lepton_apps.streaming.pipeline import PartitionClock
-from lepton_apps.verticals.contract import Stream
+from lepton_apps.verticals.contract import Message, Stream
 
 BATCH = 2_000
 # In the order they were taken: batches by their time, records of a batch by their place.
@@ -101,10 +99,10 @@ def _take(
     rows: Sequence[tuple[Any, ...]],
     clocks: dict[int, PartitionClock],
 ) -> None:
-    decoder = msgspec.json.Decoder(stream.record_type).decode
+    read = stream.from_message or json_of(stream.record_type)
     arrivals = []
     for record_id, id_, payload, occurred_at, topic_id, partition, offset in rows:
-        record = decoder(bytes(payload))
+        record = read(Message(bytes(payload)))
         entity_key, secondary = stream.extractor.entity_keys(record)
         origin = None if topic_id is None else Origin(topic_id, partition, offset)
         shard = REST_SHARD if partition is None else partition

@@ -30,12 +30,14 @@ from lepton_apps.streaming.models import DeadLetter, StreamHalt
 from lepton_apps.streaming.path import StreamPath, Taken
 from lepton_apps.streaming.store import ConflictError
 from lepton_apps.verticals import registry
+from lepton_apps.verticals.contract import Message
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 20
 KNOWLEDGE_S = 3.0  # what workers have learned is asked for again after so long
 TURN_S = 0.5
+WHAT_IF = "what-if"  # the place of a record that is asked about and not kept
 TAKE_TURN = "SELECT pg_try_advisory_lock(hashtextextended(%s, 1))"
 END_TURN = "SELECT pg_advisory_unlock(hashtextextended(%s, 1))"
 
@@ -92,7 +94,7 @@ def warm_up() -> None:
 def score(stream: str, payloads: Sequence[bytes]) -> list[dict[str, Any]]:
     """What would be decided on these records now. Writes nothing, and repeats are scored too."""
     path = path_of(stream)
-    arrivals = decode_all(path, payloads)
+    arrivals = decode_all(path, payloads, WHAT_IF)
     raw = raw_connection()
     path.learn(raw)
     with blamed(path, arrivals):
@@ -189,13 +191,20 @@ def in_turn(raw: RawConnection, stream: str) -> Iterator[None]:
             raw.execute(END_TURN, [stream])
 
 
-def decode_all(path: StreamPath, payloads: Sequence[bytes]) -> list[Arrival]:
-    """Decode a request's records; the first refusal names its index. An id must be given."""
+def decode_all(path: StreamPath, payloads: Sequence[bytes], place: str = "") -> list[Arrival]:
+    """Decode a request's records; the first refusal names its index.
+
+    Without a ``place`` every record must have an id of its own: a decision is kept under it.
+    """
     arrivals = []
     now = clock.now()
     for index, payload in enumerate(payloads):
         try:
-            arrivals.append(path.decoder.arrival(payload, now, REST_SHARD, None))
+            arrivals.append(
+                path.decoder.arrival(
+                    Message(payload), now, REST_SHARD, None, place and f"{place}:{index}"
+                )
+            )
         except RecordRefusedError as exc:
             exc.data["index"] = index
             raise

@@ -37,6 +37,7 @@ from lepton_apps.streaming.binary import (
     UuidArray,
 )
 from lepton_apps.streaming.copying import FEW, copy_decisions, insert_decisions
+from lepton_apps.streaming.knowing import add_knowledge, send_tallies
 from lepton_apps.streaming.loading import Loaded
 from lepton_apps.streaming.pipeline import Decided, PartitionClock, TickGiven
 from lepton_apps.verticals.contract import Stream
@@ -135,6 +136,7 @@ def save(raw: RawConnection, stream: Stream, vertical: str, result: BatchResult)
             _send_moves(fences, stream.name, result.now, result.moves)
             _send_keys(fences, about, result.now)
             _send_states(fences, stream, result.loaded)
+            send_tallies(raw, stream.name, result.loaded.working.tallies, result.moves)
             _send_alerts(fences, raw, result.alerts)
             if decided and len(about) <= FEW:
                 insert_decisions(raw, stream, decided, result.alerts.alert_of_row, result.now)
@@ -270,7 +272,10 @@ def _send_alerts(fences: Fences, raw: RawConnection, changes: AlertChanges) -> N
         places = ", ".join(["%s"] * len(alerting.COLUMNS))
         sql = f"INSERT INTO alert ({columns}) VALUES ({places})"  # noqa: S608 - columns of ours
         rows = [
-            [Jsonb(v) if isinstance(v, list) else v for v in alerting.values(alert).values()]
+            [
+                Jsonb(v) if isinstance(v, (list, dict)) else v
+                for v in alerting.values(alert).values()
+            ]
             for alert in changes.opened
         ]
         psycopg.Cursor(raw).executemany(sql, rows)
@@ -297,13 +302,7 @@ def _write_rest(raw: RawConnection, stream: Stream, result: BatchResult) -> None
     for partition, topic_id in topic_ids.items():
         mine = [item for item in result.rejected if item.raw.partition == partition]
         add_dead_letters(raw, stream.name, stream.topic, topic_id, mine, result.now)
-    learned = result.loaded.working.learned
-    if learned:
-        cursor.executemany(
-            "INSERT INTO knowledge (stream, id, body, learned_at) VALUES (%s, %s, %s, %s)"
-            " ON CONFLICT DO NOTHING",
-            [(stream.name, id_, learned[id_], result.now) for id_ in sorted(learned)],
-        )
+    add_knowledge(raw, stream.name, result.loaded.working.learned, result.now)
     if result.ticks:
         cursor.executemany(
             "INSERT INTO tick (stream, topic_id, partition, at, before_offset, by_clock)"

@@ -74,7 +74,7 @@ class Worker(Loop):
         """Take through and save. Raises ConflictError when others were faster each time."""
         for attempt in range(CONFLICTS):
             try:
-                taken = self._attempt(raws, batch)
+                taken = self._attempt(raws, batch, wary=attempt > 0)
             except ConflictError as exc:
                 BATCH_REDONE.labels(self.stream, "conflict").inc()
                 log.info(
@@ -87,7 +87,7 @@ class Worker(Loop):
                 return
         raise ConflictError(f"{self.stream}: a batch met other writers {CONFLICTS} times in a row.")
 
-    def _attempt(self, raws: Sequence[Raw], batch: Batch) -> Taken:
+    def _attempt(self, raws: Sequence[Raw], batch: Batch, *, wary: bool) -> Taken:
         positions = self.positions
         ends = {item.partition: item.offset + 1 for item in raws}  # the last of each wins
         clocks = {p: replace(positions.clocks[p]) for p in ends}
@@ -104,7 +104,7 @@ class Worker(Loop):
             )
             for partition, end in ends.items()
         ]
-        taken = self.path.take(raw_connection(), batch, clocks, moves)
+        taken = self.path.take(raw_connection(), batch, clocks, moves, wary=wary)
         positions.next_offsets.update(ends)
         positions.clocks.update(clocks)
         self._idle_since.update(dict.fromkeys(ends, clock.monotonic()))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -56,9 +56,26 @@ class States:
     knowledge: Mapping[str, bytes]  # what the whole stream has learned, by content-made id
 
 
+class Tally(NamedTuple):
+    """How often something known was met, and when: added up over all writers."""
+
+    times: int
+    first: datetime  # event time
+    last: datetime
+
+    def plus(self, other: Tally) -> Tally:
+        return Tally(
+            self.times + other.times, min(self.first, other.first), max(self.last, other.last)
+        )
+
+
 @dataclass(slots=True)
 class Extraction:
-    """What one call of an extractor made: rows to score, and what changed."""
+    """What one call of an extractor made: rows to score, and what changed.
+
+    A record need not make a row: it may only change the memory of its entity, and a later one, or
+    a tick, makes the row of them all. No record makes two.
+    """
 
     x_BF: NDArray[np.float32]
     source_B: NDArray[np.int64]  # the index of the record (or due entity) each row is about
@@ -66,6 +83,9 @@ class Extraction:
     secondary: dict[tuple[str, int], bytes] = field(default_factory=dict)  # (entity key, shard)
     due_at: dict[str, datetime | None] = field(default_factory=dict)  # timers set or cleared
     knowledge: dict[str, bytes] = field(default_factory=dict)  # newly learned
+    tallies: dict[str, Tally] = field(default_factory=dict)  # by knowledge id: what was met
+    # What a person should see of each row beside its features; empty where there is nothing.
+    evidence: Sequence[Any] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +160,26 @@ class Policy(Protocol):
     def severity(self, outcome: str, score: float) -> Severity: ...
 
 
+class Message(NamedTuple):
+    """What came over Kafka, or in a request, which has neither key nor time."""
+
+    value: bytes
+    key: bytes | None = None
+    sent_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loud:
+    """A row that opens or joins an alert."""
+
+    entity_key: str
+    at: datetime  # event time
+    record: Any  # None: a tick made the row
+    x_F: NDArray[np.float32]
+    detail_D: NDArray[np.float32]  # what the model says beside its score; empty for most
+    evidence: Any  # as the extractor gave it, or None
+
+
 @dataclass(frozen=True, slots=True)
 class AlertText:
     """How an alert reads to a person: one line, and a sentence for each reason code."""
@@ -156,6 +196,14 @@ class Panel:
     title: str
     template: str
     load: Callable[[], Mapping[str, Any]]  # a fixed number of queries, whatever the data
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceView:
+    """How the page of an alert shows its evidence: a template, and what fills it."""
+
+    template: str
+    context: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +247,14 @@ class Stream:
     fold: timedelta = timedelta(minutes=10)  # alerts of one entity and reason fold this long
     tick: timedelta | None = None  # event time between ticks; None: no ticks
     max_ahead: timedelta = timedelta(days=1)  # a record further in the future is refused
+    # A message to a record, where JSON of ``record_type`` is not all that comes. Raises
+    # ``msgspec.MsgspecError`` with the field's path, or ``UnicodeDecodeError``.
+    from_message: Callable[[Message], Any] | None = None
+    plain_lines: bool = False  # a message that is no JSON object is a line of text
+    # Loud rows, with what the stream knows, to what their alerts keep: JSON, one for each row.
+    gather_evidence: (
+        Callable[[Sequence[Loud], Mapping[str, bytes]], Sequence[Mapping[str, Any]]] | None
+    ) = None
 
     @property
     def topic(self) -> str:
@@ -252,9 +308,11 @@ class Vertical:
     streams: tuple[Stream, ...]
     label_streams: tuple[LabelStream, ...]
     reason_texts: Mapping[str, str]  # reason code -> sentence for an operator
-    render_alert: Callable[[str, Any], AlertText]  # (stream name, record) -> text
+    # (stream name, record, evidence) -> text; no record: a tick opened the alert.
+    render_alert: Callable[[str, Any, Mapping[str, Any]], AlertText]
     recipes: tuple[TrainingRecipe, ...] = ()
     panels: tuple[Panel, ...] = ()
+    evidence_view: EvidenceView | None = None
     api_urls: str | None = None  # dotted path of a urlconf, mounted under /api/v1/<key>/
     simulate: Simulator | None = None  # feeds the demo, the tests and the starter model
     fixtures: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)  # stream -> payloads

@@ -14,7 +14,7 @@ from lepton_apps.streaming.batch import Arrival, Decoder, Origin
 from lepton_apps.streaming.loading import keys_of
 from lepton_apps.streaming.pipeline import PartitionClock, Rows, TickGiven, Working, extract
 from lepton_apps.verticals import registry
-from lepton_apps.verticals.contract import Stream, Vertical
+from lepton_apps.verticals.contract import Message, Stream, Vertical
 
 TOPIC_ID = UUID("7f0b7c52-5f0c-4d0c-9c39-6a3b8d1c2e4f")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)  # after every fixture
@@ -27,27 +27,35 @@ def scored_streams() -> list[Scored]:
     return [(vertical, stream) for vertical in registry.verticals() for stream in vertical.streams]
 
 
-def arrivals_of(stream: Stream, payloads: Sequence[bytes]) -> list[Arrival]:
+def arrivals_of(stream: Stream, payloads: Sequence[bytes | Message]) -> list[Arrival]:
     """Decoded records as a worker would meet them: an entity always in the same partition."""
     decoder = Decoder(stream, MAX_BYTES)
     ends: dict[int, int] = {}
     arrivals = []
     for payload in payloads:
-        entity_key = decoder.arrival(payload, NOW, 0, None, "place").entity_key
+        message = payload if isinstance(payload, Message) else Message(payload)
+        entity_key = decoder.arrival(message, NOW, 0, None, "place").entity_key
         partition = crc32(entity_key.encode()) % stream.partitions
         offset = ends[partition] = ends.get(partition, -1) + 1
         origin = Origin(TOPIC_ID, partition, offset)
         place = f"{TOPIC_ID}:{partition}:{offset}"
-        arrivals.append(decoder.arrival(payload, NOW, partition, origin, place))
+        arrivals.append(decoder.arrival(message, NOW, partition, origin, place))
     return arrivals
 
 
 def at_another_time(stream: Stream, payload: bytes, at: datetime) -> bytes:
     """The same record, but having occurred at ``at``."""
-    record = msgspec.json.decode(payload, type=stream.record_type)
-    was = stream.occurred_at(record)
-    field_name = next(name for name in record.__struct_fields__ if getattr(record, name) == was)
-    return msgspec.json.encode(msgspec.structs.replace(record, **{field_name: at}))
+    body = msgspec.json.decode(payload)
+    was = Decoder(stream, MAX_BYTES).arrival(Message(payload), NOW, 0, None, "place").occurred_at
+    field_name = next(name for name, value in body.items() if is_time(value, was))
+    return msgspec.json.encode({**body, field_name: at})
+
+
+def is_time(value: object, at: datetime) -> bool:
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value) == at
+    except (ValueError, TypeError):
+        return False
 
 
 @dataclass(slots=True)

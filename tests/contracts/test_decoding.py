@@ -6,15 +6,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lepton_apps.common.errors import RecordRefusedError
-from lepton_apps.streaming.batch import Decoder, decode, key_of
+from lepton_apps.streaming.batch import Decoder, decode, json_of, key_of
 from lepton_apps.verticals import registry
-from lepton_apps.verticals.contract import LabelStream, Stream, Vertical
+from lepton_apps.verticals.contract import LabelStream, Message, Stream, Vertical
 from tests.contracts.memory import MAX_BYTES, NOW, Memory, arrivals_of
 
 Take = Callable[[bytes], Any]
@@ -24,11 +23,11 @@ def taking(stream: Stream | LabelStream) -> Take:
     """Decodes as the stream's worker does, and asks all that the worker asks of the record."""
     if isinstance(stream, Stream):
         decoder = Decoder(stream, MAX_BYTES)
-        return lambda payload: decoder.arrival(payload, NOW, 0, None, "place")
-    labels, decode_one = stream, msgspec.json.Decoder(stream.record_type).decode
+        return lambda payload: decoder.arrival(Message(payload), NOW, 0, None, "place")
+    labels, read = stream, json_of(stream.record_type)
 
     def take(payload: bytes) -> Any:
-        record = decode(decode_one, payload, MAX_BYTES)
+        record = decode(read, Message(payload), MAX_BYTES)
         record_id = labels.record_id(record)
         key_of(labels.labels, record_id, record_id)
         assert labels.is_positive(record) in (True, False)

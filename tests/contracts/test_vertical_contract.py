@@ -17,6 +17,7 @@ from lepton_apps.streaming.alerting import LOUDNESS
 from lepton_apps.verticals import registry
 from lepton_apps.verticals.contract import (
     Extraction,
+    Message,
     Panel,
     Policy,
     States,
@@ -94,7 +95,9 @@ def test_fixtures_become_finite_rows_of_the_declared_columns(
     assert rows.x_BF.shape == (len(rows.about), len(schema.names))
     assert rows.x_BF.dtype == np.float32
     assert np.isfinite(rows.x_BF).all()
-    assert {a.record_id for a in arrivals} <= {a.record_id for a in rows.about}
+    about = [a.record_id for a in rows.about]
+    assert len(about) == len(set(about))  # no record makes two rows
+    assert {id_ for id_ in about if not id_.startswith("tick:")} <= {a.record_id for a in arrivals}
 
 
 @every_stream
@@ -151,7 +154,7 @@ def test_every_alert_renders(vertical: Vertical, stream: Stream) -> None:
         records.append(None)  # a row that a tick made is about no record
 
     for record in records:
-        text = vertical.render_alert(stream.name, record)
+        text = vertical.render_alert(stream.name, record, {})
         assert 0 < len(text.title) <= 200
         assert all(isinstance(part, str) and part for fact in text.facts for part in fact)
 
@@ -224,7 +227,8 @@ def test_simulated_records_are_in_order_decode_and_repeat_for_a_seed(vertical: V
     scored = [record for record in made[0] if record.topic in streams]
     assert scored
     for record in scored:
-        (arrival,) = arrivals_of(streams[record.topic], [record.value])
+        message = Message(record.value, record.key.encode(), record.occurred_at)
+        (arrival,) = arrivals_of(streams[record.topic], [message])
         assert (record.key, record.occurred_at) == (arrival.entity_key, arrival.occurred_at)
 
 

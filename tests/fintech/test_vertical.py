@@ -38,7 +38,7 @@ def test_the_simulator_sends_to_the_topics_that_are_declared() -> None:
 def test_fixtures_decode_and_render() -> None:
     for payload in VERTICAL.fixtures[TRANSACTIONS.name]:
         record = msgspec.json.decode(payload, type=Transaction)
-        text = render_alert(TRANSACTIONS.name, record)
+        text = render_alert(TRANSACTIONS.name, record, {})
         assert record.customer in text.title
         assert all(label and value for label, value in text.facts)
     for payload in VERTICAL.fixtures[LABELS.name]:
@@ -48,7 +48,7 @@ def test_fixtures_decode_and_render() -> None:
 def test_an_amount_reads_as_it_was_sent() -> None:
     large = payment(amount=Decimal("1E+6"), currency="JPY")
 
-    assert dict(render_alert(TRANSACTIONS.name, large).facts)["Amount"] == "1,000,000 JPY"
+    assert dict(render_alert(TRANSACTIONS.name, large, {}).facts)["Amount"] == "1,000,000 JPY"
 
 
 def test_knowing_the_vertical_loads_neither_torch_nor_numba() -> None:

@@ -83,7 +83,7 @@ def test_promoting_and_rolling_back_by_command(versions: list[ModelVersion]) -> 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["payments", "1"], r"fintech\.transactions, weather\.readings"),
+        (["payments", "1"], r"fintech\.transactions, ops\.logs, ops\.metrics, weather\.readings"),
         (["fintech.transactions", "7"], r"It has: 2, 1\."),
     ],
 )

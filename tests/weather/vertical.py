@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from operator import attrgetter
 from typing import Any, Final
@@ -50,7 +51,7 @@ LABELS: Final = LabelStream(
 )
 
 
-def render_alert(stream: str, record: Any) -> AlertText:
+def render_alert(stream: str, record: Any, evidence: Mapping[str, Any]) -> AlertText:
     """A reading as one line. A row that a tick made has no reading: its alert names the station."""
     if record is None:
         return AlertText("A station has fallen silent", ())

@@ -153,6 +153,7 @@ def alert_page(request: HttpRequest, alert_id: int) -> HttpResponse:
         "alert": alert,
         "facts": alert.facts,
         "reasons": reading.reasons(alert),
+        "evidence": reading.evidence(alert),
         "decisions": reading.recent_decisions(alert, RECENT_DECISIONS),
         "payload": None if decision is None else reading.pretty(decision.payload),
         "feeds": _feeds(cursors),

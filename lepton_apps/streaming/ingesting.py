@@ -1,0 +1,291 @@
+"""From rows of files to messages of a stream: fields, times, keys and labels. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
+from fnmatch import fnmatchcase
+from typing import Any, Final, get_args, get_type_hints
+
+import msgspec
+
+from lepton_apps.common.errors import LeptonError, RecordRefusedError
+from lepton_apps.streaming.batch import Arrival, Decoder, decode, json_of
+from lepton_apps.streaming.files import Row
+from lepton_apps.verticals.contract import LabelStream, Message, Stream
+
+POSITIVE: Final = ("1", "true", "anomaly", "fraud", "fault", "yes")
+UNNAMED: Final = "no-id"  # what a record without an id is called while it is checked
+FAR: Final = datetime(9000, 1, 1, tzinfo=UTC)  # files may hold any past, and any future
+
+
+class OptionRefusedError(LeptonError):
+    """An option that does not go with the stream or the file."""
+
+    code = "option_refused"
+
+
+class RowRefusedError(Exception):
+    """One row that cannot become a record; the others can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message on its way."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Where the time of a row comes from.
+
+    Args:
+        field: of the record that holds it.
+        column: of the row; None: the field's own name.
+        format: ``iso``, ``epoch_s``, ``epoch_ms`` or one of ``strptime``; None: iso, then epoch.
+        zone: of times that say none.
+        start, step: for rows without any time.
+        regex: finds it in a line; its first group.
+    """
+
+    field: str | None
+    column: str | None = None
+    format: str | None = None
+    zone: tzinfo | None = None
+    start: datetime | None = None
+    step: timedelta = timedelta(seconds=1)
+    regex: re.Pattern[bytes] | None = None
+
+    def parsed(self, value: Any) -> datetime:
+        """Raises ``RowRefusedError`` for what is no time, or has no zone."""
+        if isinstance(value, datetime):
+            return self._zoned(value)
+        text = str(value).strip()
+        try:
+            if self.format in ("epoch_s", "epoch_ms"):
+                return _from_epoch(float(text), self.format)
+            if self.format not in (None, "iso"):
+                return self._zoned(datetime.strptime(text, self.format))  # noqa: DTZ007
+            try:
+                return self._zoned(datetime.fromisoformat(text))
+            except ValueError:
+                if self.format == "iso":
+                    raise
+                return _from_epoch(float(text), "epoch_ms" if float(text) > 1e11 else "epoch_s")
+        except (ValueError, OverflowError) as exc:
+            raise RowRefusedError(f"{text[:60]!r} is no time ({exc})") from exc
+
+    def _zoned(self, at: datetime) -> datetime:
+        if at.tzinfo is not None:
+            return at
+        if self.zone is None:
+            raise RowRefusedError(f"{at.isoformat()} says no time zone: give one by --timezone")
+        return at.replace(tzinfo=self.zone)
+
+
+def _from_epoch(value: float, unit: str) -> datetime:
+    return datetime.fromtimestamp(value / (1000 if unit == "epoch_ms" else 1), UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How the columns of a row become the fields of a record."""
+
+    mapped: Mapping[str, str] = field(default_factory=dict)  # field -> column, or a template
+    constants: Mapping[str, str] = field(default_factory=dict)
+    gathered: Sequence[str] = ()  # columns, globs allowed, that become one object
+    into: str = "values"
+    prefix: str = ""
+
+    def fields(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Raises ``RowRefusedError`` for a column that the row lacks."""
+        found = {} if self.mapped or self.gathered else dict(row)
+        for name, column in self.mapped.items():
+            try:
+                found[name] = column.format_map(row) if "{" in column else row[column]
+            except (KeyError, ValueError, IndexError) as exc:
+                known = ", ".join(list(row)[:20])
+                raise RowRefusedError(f"no column {exc} for {name}; there are: {known}") from exc
+        if self.gathered:
+            names = [n for n in row if any(fnmatchcase(n, glob) for glob in self.gathered)]
+            found[self.into] = {self.prefix + name: _number(row[name]) for name in names}
+        found.update(self.constants)
+        return found
+
+
+def _number(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        return None
+    try:
+        return float(value)
+    except ValueError as exc:
+        raise RowRefusedError(f"{value[:40]!r} is no number") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRule:
+    """Which rows bring a label with them, and what it says."""
+
+    stream: LabelStream
+    column: str
+    positive: Sequence[str] = POSITIVE
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+class Ingester:
+    """Turns the rows of one stream into messages, one after the other."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        shape: Shape,
+        times: Times,
+        *,
+        key: str | None = None,
+        key_regex: re.Pattern[bytes] | None = None,
+        label: LabelRule | None = None,
+        max_bytes: int,
+    ) -> None:
+        self._stream = stream
+        self._shape = shape
+        self._times = times
+        self._key = None if key is None else key.encode()
+        self._key_regex = key_regex
+        self._label = label
+        self._max_bytes = max_bytes
+        self._decoder = Decoder(stream, max_bytes)
+        self._rows = 0
+        self._last: datetime | None = None
+        self.without_time = 0  # lines that kept the time of the one before
+
+    def messages(self, row: Row) -> Iterator[Outgoing]:
+        """The record of a row, and its label if it has one.
+
+        Raises:
+            RowRefusedError: the row cannot become a record; says why.
+        """
+        number, self._rows = self._rows, self._rows + 1
+        if isinstance(row, bytes):
+            yield self._line(row, number)
+            return
+        fields = self._shape.fields(row)
+        at = self._time_of(fields, row, number)
+        if self._times.field is not None and at is not None:
+            fields[self._times.field] = at.isoformat()
+        if self._is_line(fields):
+            yield self._line(str(fields["message"]).encode(), number, at)
+            return
+        value = msgspec.json.encode({name: v for name, v in fields.items() if v is not None})
+        value = _coerced(value, self._stream.record_type)
+        arrival = self._arrival(value, at)
+        key = arrival.entity_key.encode()
+        yield Outgoing(self._stream.topic, key, value, arrival.occurred_at)
+        if self._label is not None:
+            yield from self._labels(self._label, row, arrival)
+
+    def _is_line(self, fields: Mapping[str, Any]) -> bool:
+        """A row that is only a text, for a stream of lines: it goes out as the line itself."""
+        by_key = self._key is not None or self._key_regex is not None
+        text = {"message", self._times.field} >= set(fields) and "message" in fields
+        return self._stream.plain_lines and by_key and text
+
+    def _time_of(
+        self, fields: Mapping[str, Any], row: Mapping[str, Any], number: int
+    ) -> datetime | None:
+        times = self._times
+        if times.start is not None:
+            return times.start + number * times.step
+        value = row.get(times.column) if times.column else fields.get(times.field or "")
+        return None if value in (None, "") else times.parsed(value)
+
+    def _line(self, line: bytes, number: int, at: datetime | None = None) -> Outgoing:
+        at = at or self._time_in(line, number)
+        return Outgoing(self._stream.topic, self._key_in(line), line, at)
+
+    def _time_in(self, line: bytes, number: int) -> datetime:
+        times = self._times
+        if times.start is not None:
+            return times.start + number * times.step
+        found = times.regex.search(line) if times.regex else None
+        if found is not None:
+            text = (found.group(1) if found.groups() else found.group()).decode("utf-8", "replace")
+            self._last = times.parsed(text)
+        elif self._last is None:
+            raise RowRefusedError("no time in the line, and none before it")
+        else:
+            self.without_time += 1
+        assert self._last is not None
+        return self._last
+
+    def _key_in(self, line: bytes) -> bytes:
+        if self._key_regex is None:
+            assert self._key is not None
+            return self._key
+        found = self._key_regex.search(line)
+        if found is None:
+            raise RowRefusedError("no key in the line (--key-regex)")
+        return found.group(1) if found.groups() else found.group()
+
+    def _arrival(self, value: bytes, at: datetime | None) -> Arrival:
+        try:
+            return self._decoder.arrival(Message(value, self._key, at), FAR, 0, None, UNNAMED)
+        except RecordRefusedError as exc:
+            raise RowRefusedError(f"{exc.detail} ({exc.path})") from exc
+
+    def _labels(
+        self, rule: LabelRule, row: Mapping[str, Any], arrival: Arrival
+    ) -> Iterator[Outgoing]:
+        if arrival.record_id == UNNAMED:
+            raise OptionRefusedError(
+                f"Records of {self._stream.name} have no id that a label could name."
+            )
+        if rule.column not in row:
+            raise RowRefusedError(f"no column {rule.column!r} for the label")
+        if str(row[rule.column]).strip().lower() not in rule.positive:
+            return
+        body = {"record_id": arrival.record_id, **rule.fields}
+        moment = time_field(rule.stream.record_type)
+        if moment is not None and moment not in body:
+            body[moment] = arrival.occurred_at.isoformat()
+        value = msgspec.json.encode(body)
+        try:
+            label = decode(json_of(rule.stream.record_type), Message(value), self._max_bytes)
+        except RecordRefusedError as exc:
+            raise RowRefusedError(f"label: {exc.detail} ({exc.path}); see --label-set") from exc
+        labelled_at = rule.stream.labelled_at(label)
+        yield Outgoing(rule.stream.topic, rule.stream.record_id(label).encode(), value, labelled_at)
+
+
+def _coerced(value: bytes, record_type: type[msgspec.Struct]) -> bytes:
+    """Texts of a file as the numbers and truths that the record's fields are."""
+    fields = msgspec.json.decode(value)
+    hints = {f.encode_name: f.type for f in msgspec.structs.fields(record_type)}
+    for name, text in fields.items():
+        if isinstance(text, str) and name in hints and _is_plain_number(hints[name]):
+            try:
+                fields[name] = msgspec.convert(text, float | None, strict=False)
+            except msgspec.ValidationError as exc:
+                raise RowRefusedError(f"{name}: {text[:40]!r} is no number") from exc
+    return msgspec.json.encode(fields)
+
+
+def _is_plain_number(hint: Any) -> bool:
+    return hint in (int, float) or any(part in (int, float) for part in get_args(hint))
+
+
+def time_field(record_type: type[msgspec.Struct]) -> str | None:
+    """The first field of a record that is a time, by the name it has in JSON."""
+    hints: Mapping[str, Callable[..., Any]] = get_type_hints(record_type)
+    for declared in msgspec.structs.fields(record_type):
+        hint = hints[declared.name]
+        if hint is datetime or datetime in get_args(hint):
+            return declared.encode_name
+    return None

@@ -1,0 +1,320 @@
+"""``manage.py ingest``: rows of files into the topic of a stream."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections import Counter
+from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from lepton_apps.common import clock
+from lepton_apps.common.errors import LeptonError
+from lepton_apps.model_registry.progress import ProgressLines
+from lepton_apps.streaming.files import FORMATS, STANDARD_INPUT, Reading, format_of, opened
+from lepton_apps.streaming.ingesting import (
+    Ingester,
+    LabelRule,
+    Outgoing,
+    RowRefusedError,
+    Shape,
+    Times,
+    time_field,
+)
+from lepton_apps.streaming.kafka import Producer
+from lepton_apps.verticals import registry
+from lepton_apps.verticals.contract import LabelStream, Stream
+
+LINGER_MS = 200
+SHOWN_REFUSALS = 5
+SHOWN_DRY = 3
+TELL_EVERY = 2_000  # rows
+FLUSH_EVERY = 200_000  # rows: a refusal of the broker comes out soon
+
+EXAMPLES = r"""
+examples:
+  raw log lines, a session each block:
+    manage.py ingest ops.logs HDFS.log.gz --key-regex "(blk_-?\d+)" \
+      --time-regex "^(\d{6} \d{6})" --time-format "%y%m%d %H%M%S" --timezone UTC
+  a series without times, all columns one vector:
+    manage.py ingest ops.metrics machine-1-1.txt --format csv --no-header --values-from "c*" \
+      --set entity=machine-1-1 --start 2026-03-01T00:00:00Z --step 60
+  payments, with the truth to the labels:
+    manage.py ingest fintech.transactions payments.csv --map id=TX_ID --map customer=CUSTOMER \
+      --map occurred_at=TX_TIME --timezone UTC --set currency=EUR --set channel=chip ... \
+      --label-column FRAUD --label-set verdict=fraud --label-set kind=chargeback
+"""
+
+
+class Command(BaseCommand):
+    help = "Read files into the topic of a stream: logs, JSON lines, CSV, Parquet, gz and zst."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.formatter_class = RawDescriptionHelpFormatter
+        parser.epilog = EXAMPLES
+        add = parser.add_argument
+        add("stream", help="a stream with records to score, see `manage.py streams`")
+        add("files", nargs="+", metavar="FILE", help="- is standard input")
+        add("--format", choices=["auto", *FORMATS], default="auto", help="default: by the name")
+        add("--no-header", action="store_true", help="CSV without names: they are c0, c1, ...")
+        add("--delimiter", help="of CSV (default: a comma; a tab for .tsv)")
+        add("--map", action="append", default=[], metavar="FIELD=COLUMN",
+            help="a field from a column, or from a text with {columns} in it")  # fmt: skip
+        add("--set", action="append", default=[], metavar="FIELD=VALUE", help="the same for all")
+        add("--values-from", metavar="COLUMNS", help='columns that become one object, as "c*"')
+        add("--into", default="values", metavar="FIELD", help="its name (default: values)")
+        add("--prefix", default="", help="before the names inside it")
+        add("--time-column", metavar="COLUMN", help="default: the record's own time field")
+        add("--time-format", help="iso, epoch_s, epoch_ms or a strptime format (default: guessed)")
+        add("--time-regex", metavar="REGEX", help="finds the time in a line; its first group")
+        add("--timezone", metavar="ZONE", help="of times that say none, as Europe/Berlin or UTC")
+        add("--start", metavar="TIME", help="of the first row, where rows have no times")
+        add("--step", type=float, default=1.0, metavar="SECONDS", help="between rows (default: 1)")
+        add("--key", help="of all lines: what they belong to")
+        add("--key-regex", metavar="REGEX", help="finds what a line belongs to; its first group")
+        add("--label-column", metavar="COLUMN", help="says which rows are positive")
+        add(
+            "--label-positive", metavar="VALUE", help="default: 1, true, anomaly, fraud, fault, yes"
+        )
+        add("--label-stream", metavar="STREAM", help="default: the one that labels the stream")
+        add("--label-set", action="append", default=[], metavar="FIELD=VALUE")
+        add("--rate", type=float, default=0.0, help="records a second (default: as fast as it can)")
+        add("--skip", type=int, default=0, help="rows of the first file to leave out")
+        add("--limit", type=int, default=0, help="rows of each file; 0: all")
+        add("--skip-bad", action="store_true", help="exit with 0 even where rows were refused")
+        add("--dry-run", action="store_true", help="check everything and send nothing")
+        add("--json", action="store_true", help="one JSON line at the end, no progress")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self._options = options
+        self._sent: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
+        self._stopping = False
+        self._began = clock.monotonic()
+        try:
+            stream = self._stream(options["stream"])
+            ingester = self._ingester(stream)
+            previous = signal.signal(signal.SIGINT, self._stop)
+            try:
+                self._all_files(ingester)
+            finally:
+                signal.signal(signal.SIGINT, previous)
+        except LeptonError as exc:
+            raise CommandError(exc.detail) from exc
+        self._say_end(ingester)
+
+    def _stop(self, *_: Any) -> None:
+        self._stopping = True
+
+    def _all_files(self, ingester: Ingester) -> None:
+        options = self._options
+        producer = None if options["dry_run"] else Producer(linger_ms=LINGER_MS)
+        try:
+            for place, name in enumerate(options["files"]):
+                chosen = options["format"]
+                if chosen == "auto":
+                    chosen = "lines" if name == STANDARD_INPUT else format_of(name)
+                with opened(
+                    name, chosen, delimiter=options["delimiter"], header=not options["no_header"]
+                ) as reading:
+                    self._one_file(reading, ingester, producer, options["skip"] if not place else 0)
+                if self._stopping:
+                    break
+            if producer is not None:
+                producer.flush(120)
+        finally:
+            if producer is not None:
+                producer.close()
+
+    def _one_file(
+        self, reading: Reading, ingester: Ingester, producer: Producer | None, skip: int
+    ) -> None:
+        options = self._options
+        limit = skip + options["limit"] if options["limit"] else None
+        number = skip
+        with ProgressLines(self.stdout) as progress:
+            for number, row in enumerate(islice(reading.rows, skip, limit), start=skip + 1):
+                if self._stopping:
+                    number -= 1
+                    break
+                try:
+                    for message in ingester.messages(row):
+                        self._send(message, producer)
+                except RowRefusedError as exc:
+                    self._refuse(reading.name, number, str(exc))
+                if number % TELL_EVERY == 0 and not options["json"]:
+                    # A file whose size is not known is told of by its rows.
+                    done, whole = reading.position, reading.size
+                    progress(Path(reading.name).name, done if whole else number, whole)
+                if producer is not None and number % FLUSH_EVERY == 0:
+                    producer.flush(120)
+        if self._stopping:
+            self.stderr.write(
+                f"Stopped: {number} rows of {reading.name} were taken. Go on with --skip {number}."
+            )
+
+    def _send(self, message: Outgoing, producer: Producer | None) -> None:
+        total = sum(self._sent.values())
+        rate = self._options["rate"]
+        if rate:
+            wait = self._began + total / rate - clock.monotonic()
+            if wait > 0.001:
+                clock.sleep(wait)
+        self._sent[message.topic] += 1
+        if producer is not None:
+            ms = int(message.at.timestamp() * 1000)
+            producer.send(message.topic, message.value, message.key, timestamp_ms=ms)
+        elif total < SHOWN_DRY and not self._options["json"]:
+            text = message.value[:300].decode("utf-8", "replace")
+            key = message.key.decode("utf-8", "replace")
+            self.stdout.write(f"{message.topic} key={key} at={message.at.isoformat()}\n  {text}")
+
+    def _refuse(self, name: str, number: int, why: str) -> None:
+        if sum(self._refused.values()) < SHOWN_REFUSALS:
+            self.stderr.write(f"{name}, row {number}: {why}")
+        self._refused[why[:80]] += 1
+
+    def _say_end(self, ingester: Ingester) -> None:
+        options = self._options
+        seconds = clock.monotonic() - self._began
+        sent, refused = sum(self._sent.values()), sum(self._refused.values())
+        if options["json"]:
+            facts = {
+                "sent": dict(self._sent),
+                "refused": refused,
+                "without_time": ingester.without_time,
+                "seconds": round(seconds, 2),
+                "dry_run": options["dry_run"],
+            }
+            self.stdout.write(json.dumps(facts))
+        else:
+            done = "would be sent" if options["dry_run"] else "sent"
+            topics = ", ".join(f"{count} to {topic}" for topic, count in self._sent.items())
+            self.stdout.write(
+                f"{sent} records {done}{f' ({topics})' if topics else ''} in {seconds:.1f} s, "
+                f"{sent / max(seconds, 1e-9):,.0f} a second; {refused} rows refused."
+            )
+            if ingester.without_time:
+                self.stdout.write(
+                    f"{ingester.without_time} lines had no time and kept that of the one before."
+                )
+        if refused and not options["skip_bad"]:
+            raise CommandError(f"{refused} rows were refused; the others were sent (--skip-bad).")
+
+    def _stream(self, name: str) -> Stream:
+        known = {s.name: s for v in registry.verticals() for s in v.streams}
+        if name not in known:
+            raise CommandError(f"No stream {name!r}. Streams: {', '.join(sorted(known))}.")
+        return known[name]
+
+    def _ingester(self, stream: Stream) -> Ingester:
+        options = self._options
+        lines = any(
+            (options["format"] if options["format"] != "auto" else
+             "lines" if name == STANDARD_INPUT else format_of(name)) == "lines"
+            for name in options["files"]
+        )  # fmt: skip
+        if lines and not stream.plain_lines:
+            raise CommandError(f"{stream.name} takes JSON records, not plain lines: --format.")
+        if lines and not (options["key"] or options["key_regex"]):
+            raise CommandError("Lines need --key-regex or --key: what they belong to.")
+        times = self._times(stream)
+        if lines and times.regex is None and times.start is None:
+            raise CommandError("Lines need --time-regex, or --start: when they were written.")
+        shape = Shape(
+            _pairs("--map", options["map"]),
+            _pairs("--set", options["set"]),
+            options["values_from"].split(",") if options["values_from"] else (),
+            options["into"],
+            options["prefix"],
+        )
+        return Ingester(
+            stream,
+            shape,
+            times,
+            key=options["key"],
+            key_regex=_pattern("--key-regex", options["key_regex"]),
+            label=self._label(stream),
+            max_bytes=settings.MAX_RECORD_BYTES,
+        )
+
+    def _times(self, stream: Stream) -> Times:
+        options = self._options
+        zone = None
+        if options["timezone"]:
+            try:
+                zone = ZoneInfo(options["timezone"])
+            except (ZoneInfoNotFoundError, ValueError) as exc:
+                raise CommandError(f"--timezone {options['timezone']!r} is no zone.") from exc
+        start = None
+        if options["start"]:
+            try:
+                start = datetime.fromisoformat(options["start"])
+            except ValueError as exc:
+                raise CommandError(f"--start {options['start']!r}: {exc}.") from exc
+            if start.tzinfo is None:
+                if zone is None:
+                    raise CommandError("--start says no time zone: give one by --timezone.")
+                start = start.replace(tzinfo=zone)
+        if options["step"] <= 0:
+            raise CommandError(f"--step {options['step']} is not above 0.")
+        return Times(
+            time_field(stream.record_type),
+            options["time_column"],
+            options["time_format"],
+            zone,
+            start,
+            timedelta(seconds=options["step"]),
+            _pattern("--time-regex", options["time_regex"]),
+        )
+
+    def _label(self, stream: Stream) -> LabelRule | None:
+        options = self._options
+        if not options["label_column"]:
+            return None
+        known: dict[str, LabelStream] = {
+            s.name: s
+            for v in registry.verticals()
+            for s in v.label_streams
+            if s.labels == stream.name
+        }
+        name = options["label_stream"] or next(iter(known), None)
+        if name not in known:
+            raise CommandError(
+                f"--label-stream {name!r} does not label {stream.name}. "
+                f"Those that do: {', '.join(known) or 'none'}."
+            )
+        given = options["label_positive"]
+        rule = LabelRule(
+            known[name], options["label_column"], fields=_pairs("--label-set", options["label_set"])
+        )
+        if given is None:
+            return rule
+        return LabelRule(rule.stream, rule.column, (given.lower(),), rule.fields)
+
+
+def _pairs(option: str, given: list[str]) -> dict[str, str]:
+    found = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign or not name:
+            raise CommandError(f"{option} {text!r} is not FIELD=VALUE.")
+        found[name] = value
+    return found
+
+
+def _pattern(option: str, text: str | None) -> re.Pattern[bytes] | None:
+    if text is None:
+        return None
+    try:
+        return re.compile(text.encode())
+    except re.error as exc:
+        raise CommandError(f"{option} {text!r} is no regular expression: {exc}.") from exc
