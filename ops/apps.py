@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+from lepton_apps.verticals.apps import VerticalConfig
+
+
+class OpsConfig(VerticalConfig):
+    name = "ops"

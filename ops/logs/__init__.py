@@ -1,0 +1,1 @@
+"""Log lines: templates, windows of events, and what is unusual about them."""

@@ -1,0 +1,169 @@
+"""How the starter models of this vertical are made: from a simulated world in which nothing breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lepton_apps.verticals.contract import (
+    Extractor,
+    Message,
+    Progress,
+    SimulatedRecord,
+    Trained,
+    TrainingRecipe,
+)
+from ops import learning
+from ops.learning import Method
+from ops.logs import corruption as log_corruption
+from ops.logs.extractor import LogExtractor
+from ops.logs.records import from_message
+from ops.logs.states import WINDOW
+from ops.metrics import corruption as metric_corruption
+from ops.metrics.extractor import NAMES, PLACES, MetricExtractor
+from ops.metrics.records import MetricSample
+from ops.replay import Replay
+from ops.simulator import LOGS_TOPIC, METRICS_TOPIC, simulate_with_truth
+
+TICK: Final = timedelta(seconds=60)
+START: Final = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
+SEED: Final = 20260302
+# Two rates: what is usual must not depend on how busy the demonstration is.
+LOG_WORLDS: Final = ((1.0, 0.7), (6.0, 0.3))  # records a second, days
+METRIC_WORLD: Final = (2.5, 2.5)
+WARM_UP: Final = timedelta(hours=3)
+
+HOUR_MOST: Final = NAMES.index("hour_most")
+
+Rows = NDArray[np.float32]
+
+
+def never_together(memory: Rows, rows: Rows) -> NDArray[np.float64]:
+    """1 where a window's events, whatever their order, never made a window of the memory.
+
+    The count vector that was never seen: the plain method that is hard to beat on sessions.
+    """
+    seen = {row.tobytes() for row in np.sort(memory[:, :WINDOW], axis=1)}
+    ordered = np.sort(rows[:, :WINDOW], axis=1)
+    return np.array([float(row.tobytes() not in seen) for row in ordered])
+
+
+def pca_residual(memory: Rows, rows: Rows) -> NDArray[np.float64]:
+    """The squared distance from the plane that holds 90 % of the memory's variance."""
+    from sklearn.decomposition import PCA
+
+    plane = PCA(0.9, svd_solver="full").fit(memory[:, :PLACES])
+    flat = plane.inverse_transform(plane.transform(rows[:, :PLACES]))
+    distance: NDArray[np.float64] = np.square(rows[:, :PLACES] - flat).sum(axis=1, dtype=float)
+    return distance
+
+
+def from_hour(memory: Rows, rows: Rows) -> NDArray[np.float64]:
+    """The largest distance from what the hour of the day usually brings: the seasonal method."""
+    return rows[:, HOUR_MOST].astype(float)
+
+
+def log_method() -> Method:
+    return Method(
+        "event_windows",
+        LogExtractor().schema,
+        log_corruption.corrupted,
+        {"count_vector_never_seen": never_together},
+    )
+
+
+def metric_method() -> Method:
+    return Method(
+        "metric_vectors",
+        MetricExtractor().schema,
+        metric_corruption.corrupted,
+        {"pca_residual": pca_residual, "seasonal": from_hour},
+        steps=600,
+        batch_size=512,
+    )
+
+
+def train_logs(progress: Progress) -> Trained:
+    """A first model of log windows for a fresh installation, in under half a minute."""
+    worlds = [
+        simulated_rows(LOGS_TOPIC, rate, days, SEED + place, progress)
+        for place, (rate, days) in enumerate(LOG_WORLDS)
+    ]
+    # Side by side in time: each part of the cut must have seen every world.
+    order = np.argsort(np.concatenate([np.linspace(0, 1, len(rows)) for rows in worlds]))
+    quiet_NF = np.concatenate(worlds)[order]
+    return learning.train(quiet_NF, log_method(), progress, max_seconds=15.0)
+
+
+def train_metrics(progress: Progress) -> Trained:
+    """A first model of metric vectors for a fresh installation, in some seconds."""
+    rate, days = METRIC_WORLD
+    quiet_NF = simulated_rows(METRICS_TOPIC, rate, days, SEED, progress)
+    return learning.train(quiet_NF, metric_method(), progress, max_seconds=10.0)
+
+
+def simulated_rows(
+    topic: str, records_per_s: float, days: float, seed: int, progress: Progress
+) -> Rows:
+    """Rows of a simulated world without faults, without its first hours."""
+    extractor, decode, occurred_at = _stream_of(topic)
+    replay = Replay(extractor, TICK, occurred_at)
+    end = START + timedelta(days=days)
+    records: list[Any] = []
+    simulated = simulate_with_truth(
+        seed=seed, start=START, records_per_s=records_per_s, faults=False
+    )
+    rows = []
+    hour = 0
+    for made in takewhile(lambda made: made.record.occurred_at < end, simulated):
+        if made.record.topic == topic:
+            records.append(decode(made.record))
+        passed = int((made.record.occurred_at - START) / timedelta(hours=1))
+        if passed > hour:
+            hour = passed
+            rows += replay.take(records)
+            records = []
+            progress("simulate", hour, int(days * 24))
+    rows += replay.take(records)
+    progress("simulate", int(days * 24), int(days * 24))
+    warm = START + min(WARM_UP, timedelta(days=days / 4))
+    return np.array([row.x_F for row in rows if row.at >= warm], np.float32)
+
+
+def _stream_of(
+    topic: str,
+) -> tuple[Extractor, Callable[[SimulatedRecord], Any], Callable[[Any], datetime]]:
+    if topic == LOGS_TOPIC:
+        return LogExtractor(), _log_line, lambda line: line.at
+    return MetricExtractor(), _metric_sample, lambda sample: sample.time
+
+
+def _log_line(record: SimulatedRecord) -> Any:
+    return from_message(Message(record.value, record.key.encode(), record.occurred_at))
+
+
+def _metric_sample(record: SimulatedRecord) -> Any:
+    import msgspec
+
+    return msgspec.json.decode(record.value, type=MetricSample)
+
+
+RECIPES: Final = (
+    TrainingRecipe(
+        name="ops.logs.starter",
+        stream="ops.logs",
+        summary="Learns how quiet logs read, from simulated ones; for demonstration and tests.",
+        run=train_logs,
+    ),
+    TrainingRecipe(
+        name="ops.metrics.starter",
+        stream="ops.metrics",
+        summary="Learns how quiet metrics move, from simulated ones; for demonstration and tests.",
+        run=train_metrics,
+    ),
+)
