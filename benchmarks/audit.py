@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import psycopg
 
 from benchmarks.payments import STREAM
@@ -24,6 +25,13 @@ FROM sent FULL JOIN found ON found.record_id = sent.record_id
 """
 
 
+# Lines have no id: they are counted twice over. Each is counted by its template; and each is
+# either told of by one window that was decided on, or waits in the memory of its entity.
+COUNTED = "SELECT coalesce(sum(count), 0)::bigint FROM knowledge_tally WHERE stream = 'ops.logs'"
+WINDOWS = "SELECT features FROM decision WHERE stream = 'ops.logs'"
+STATES = "SELECT state FROM entity_state WHERE stream = 'ops.logs'"
+
+
 @dataclass(frozen=True)
 class Audit:
     """``lost``: sent and not decided. ``doubled``: decisions too many. All should be 0."""
@@ -32,6 +40,7 @@ class Audit:
     doubled: int
     unexpected: int  # decided and never sent
     dead_letters: int
+    rows: int = 0  # decisions
 
 
 def audit(connection: psycopg.Connection[Any], prefix: str, num: int) -> Audit:
@@ -43,3 +52,31 @@ def audit(connection: psycopg.Connection[Any], prefix: str, num: int) -> Audit:
     assert row is not None
     assert letters is not None
     return Audit(int(row[0]), int(row[1]), int(row[2]), int(letters[0]))
+
+
+def audit_lines(connection: psycopg.Connection[Any], num: int) -> Audit:
+    """Compare ``num`` log lines with what was counted, and with what windows tell of."""
+    from ops.logs.extractor import NAMES
+    from ops.logs.states import WINDOW, unpack
+
+    (counted,) = connection.execute(COUNTED).fetchone() or (0,)
+    judged = NAMES.index("judged")
+    told = rows = 0
+    for (features,) in connection.execute(WINDOWS):
+        row_F = np.frombuffer(features, "<f4")
+        rows += 1
+        told += int((row_F[:WINDOW] > 0).sum()) - int(row_F[judged])
+    for (state,) in connection.execute(STATES):
+        entity = unpack(bytes(state))
+        told += len(entity.events) - entity.judged
+    letters = connection.execute(
+        "SELECT count(*) FROM dead_letter WHERE stream = 'ops.logs'"
+    ).fetchone()
+    missing = num - int(letters[0] if letters else 0)
+    return Audit(
+        lost=max(missing - counted, missing - told, 0),
+        doubled=max(counted - missing, told - missing, 0),
+        unexpected=abs(counted - told),
+        dead_letters=int(letters[0] if letters else 0),
+        rows=rows,
+    )

@@ -20,7 +20,7 @@ from websockets.asyncio.client import connect
 from benchmarks import report
 from benchmarks.audit import audit
 from benchmarks.champion import install_champion
-from benchmarks.payments import STREAM, Payment, moments, noon_before, payment, payments
+from benchmarks.payments import STREAM, TOPIC, Payment, moments, noon_before, payment, payments
 from benchmarks.produce import Job, finish, sending
 from benchmarks.servers import (
     BenchmarkError,
@@ -140,7 +140,7 @@ def _job(options: argparse.Namespace, num: int, times: Path) -> Job:
         start=noon_before(num, options.entities),
         every=options.suspicious,
     )
-    return Job(make, num, rate=options.rate, linger_ms=options.linger, times=times)
+    return Job(make, num, TOPIC, rate=options.rate, linger_ms=options.linger, times=times)
 
 
 async def _watch(

@@ -6,31 +6,52 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from benchmarks.payments import TOPIC, Payment
 from benchmarks.servers import BenchmarkError
 from lepton_apps.common import clock
 
 SPIN_S = 0.0005  # a sleep shorter than this is not worth its wake-up
 
 
+class Sendable(Protocol):
+    """A record as it goes out."""
+
+    @property
+    def key(self) -> bytes: ...
+
+    @property
+    def value(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A record with the time that its message carries."""
+
+    key: bytes
+    value: bytes
+    at: datetime | None = None
+
+
 @dataclass(frozen=True)
 class Job:
-    """What to send and how. ``make`` must be picklable and give ``num`` payments."""
+    """What to send and how. ``make`` must be picklable and give ``num`` records."""
 
-    make: Callable[[], Iterator[Payment]]
+    make: Callable[[], Iterator[Sendable]]
     num: int
+    topic: str
     rate: float = 0.0  # records/s; 0: as fast as it can
     linger_ms: int = 50
     times: Path | None = None  # where to keep the monotonic second of each send, as .npy
 
 
 def send(job: Job) -> None:
-    """Send every payment; returns when all are durable. Raises when the broker refused one.
+    """Send every record; returns when all are durable. Raises when the broker refused one.
 
     At a rate the moments are fixed beforehand, so a stall is made up for and not hidden. The
     noted moment is that of the call, or of the plan when the producer itself was late.
@@ -40,7 +61,7 @@ def send(job: Job) -> None:
     producer = Producer(linger_ms=job.linger_ms)
     sent = np.zeros(job.num)
     began = clock.monotonic()
-    for number, payment in enumerate(job.make()):
+    for number, item in enumerate(job.make()):
         if job.rate:
             due = began + number / job.rate
             wait = due - clock.monotonic()
@@ -49,7 +70,9 @@ def send(job: Job) -> None:
             sent[number] = min(due, clock.monotonic()) if wait <= 0 else clock.monotonic()
         else:
             sent[number] = clock.monotonic()
-        producer.send(TOPIC, payment.value, key=payment.key)
+        at: datetime | None = getattr(item, "at", None)
+        sent_ms = None if at is None else int(at.timestamp() * 1000)
+        producer.send(job.topic, item.value, key=item.key, timestamp_ms=sent_ms)
     producer.flush(120)
     producer.close()
     if job.times:

@@ -13,17 +13,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import psutil
 import psycopg
 
 from benchmarks import report
-from benchmarks.audit import Audit, audit
+from benchmarks.audit import Audit
 from benchmarks.champion import install_champion
-from benchmarks.payments import STREAM, noon_before, payments
-from benchmarks.produce import Job, finish, send, sending
+from benchmarks.produce import finish, send, sending
 from benchmarks.servers import (
     ROOT,
     START_LIMIT_S,
@@ -38,11 +36,11 @@ from benchmarks.servers import (
     servers,
     wait_for_assignment,
 )
+from benchmarks.workloads import Workload, workload
 from lepton_apps.common import clock
 
 SAMPLE_S = 0.02
 STALL_S = 60.0  # no durable decision for so long: the run has failed
-WARM_ENTITIES = 1_000  # of the warm-up, so that each of them has a history
 NEXT_OFFSETS = "SELECT coalesce(sum(next_offset), 0)::bigint FROM stream_offset WHERE stream = %s"
 FACTS = """
 SELECT (SELECT count(*) FROM entity_state WHERE stream = %(stream)s),
@@ -50,24 +48,6 @@ SELECT (SELECT count(*) FROM entity_state WHERE stream = %(stream)s),
 """
 STEP_SUM = re.compile(r"lepton_batch_duration_seconds_sum\{([^}]*)\} (\S+)")
 STEP = re.compile(r'step="(\w+)"')
-
-# Entities known before the run: the longest history of the warm-up under the names of all.
-CLONE_PRIMARY = """
-INSERT INTO entity_state (stream, entity_key, version, schema, partition, due_at, state)
-SELECT stream, 'c' || number, 1, schema, partition, due_at, state
-FROM (SELECT * FROM entity_state WHERE stream = %(stream)s ORDER BY version DESC LIMIT 1)
-    AS one,
-    generate_series(0, %(num)s - 1) AS number
-ON CONFLICT DO NOTHING
-"""
-CLONE_SECONDARY = """
-INSERT INTO secondary_state (stream, entity_key, shard, version, schema, state)
-SELECT stream, regexp_replace(entity_key, '[0-9]+$', '') || number, shard, 1, schema, state
-FROM (SELECT * FROM secondary_state WHERE stream = %(stream)s ORDER BY version DESC LIMIT 1)
-    AS one,
-    generate_series(0, %(num)s / 4 - 1) AS number
-ON CONFLICT DO NOTHING
-"""
 
 
 @dataclass(frozen=True)
@@ -85,7 +65,6 @@ class Measured:
     audit: Audit
     share_of_time: dict[str, float]
     worker_cpu: float  # cores, of all workers together
-    entities: int
     states: int  # rows of main entities after the run
     alert_share: float  # of the decisions
 
@@ -102,12 +81,13 @@ class Measured:
             "worker_cpu_cores": round(self.worker_cpu, 2),
             "known_entities": self.states,
             "alert_share": round(self.alert_share, 4),
+            **({"rows_of_their_own": self.audit.rows} if self.audit.rows else {}),
         }
 
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stream", description=__doc__)
-    parser.add_argument("--vertical", choices=["fintech"], default="fintech")
+    parser.add_argument("--vertical", choices=["fintech", "ops"], default="fintech")
     parser.add_argument("--records", type=int, default=300_000)
     parser.add_argument("--warm-up", type=int, default=20_000, help="Records before, not counted.")
     parser.add_argument(
@@ -156,11 +136,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         result["seconds"] = round(clock.monotonic() - began, 1)
     else:
         with servers(options) as run:
-            model = install_champion(run, STREAM, options.model_cache)
-            measured = _measure(run, options, options.entities[0])
-        protocol, data = _conditions(options, model)
+            load = workload(options)
+            model = install_champion(run, load.stream, options.model_cache)
+            measured = _measure(run, options, load)
+        protocol = _conditions(options, model)
         seconds = clock.monotonic() - began
-        result = report.line("stream", protocol, data, measured.results(), seconds)
+        result = report.line("stream", protocol, load.data, measured.results(), seconds)
     report.finish(result, options.save)
 
 
@@ -194,85 +175,62 @@ def _compared(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {**lines[0], "data": data, "results": {**by_entities, **totals}}
 
 
-def _conditions(options: argparse.Namespace, model: str) -> tuple[str, str]:
-    """What was measured, and on what, in words."""
+def _conditions(options: argparse.Namespace, model: str) -> str:
+    """What was measured, in words."""
     waiting = (
         "all records waiting in Kafka"
         if options.protocol == "backlog"
         else f"producer beside at {options.rate or 'full'} records/s"
     )
-    protocol = (
+    return (
         f"{options.protocol}: {waiting}; {options.broker} broker, {options.workers} worker(s), "
         f"batch {options.batch}; records/s from the first durable decision after all "
         f"workers had partitions to the last one, after a warm-up of {options.warm_up} records by "
         f"another process; database, broker and all on one machine, fsync on; {model}"
     )
-    who = f"{options.active} of the " if options.active else ""
-    data = (
-        f"{options.records} generated payments of {who}{options.entities[0]} known customers and "
-        "a quarter as many terminals, drawn uniformly"
-    )
-    return protocol, data
 
 
-def _measure(run: Servers, options: argparse.Namespace, entities: int) -> Measured:
-    active = options.active or entities
-    later = noon_before(options.records, active)
-    warm = partial(
-        payments,
-        "warm",
-        options.warm_up,
-        entities=WARM_ENTITIES,
-        start=noon_before(options.warm_up, WARM_ENTITIES, later),
-        seed=2,
-    )
+def _measure(run: Servers, options: argparse.Namespace, load: Workload) -> Measured:
     with run.connection() as connection:
-        note(f"{entities} entities: warming up with {options.warm_up} records")
-        send(Job(warm, options.warm_up))
-        with Crew(run, options) as crew:
+        note(f"{load.stream}: warming up with {options.warm_up} records")
+        send(load.warm)
+        with Crew(run, options, load.stream) as crew:
             _follow(connection, crew, options.warm_up, ready=True)
         # Another process measures: what the warm-up left in a worker's memory is gone.
         note("making the entities known")
-        for sql in (CLONE_PRIMARY, CLONE_SECONDARY):
-            connection.execute(sql, {"stream": STREAM, "num": entities})
+        load.make_known(connection)
         connection.execute("VACUUM ANALYZE")
-        job = Job(
-            partial(payments, "run", options.records, entities=active, start=later, known=entities),
-            options.records,
-            rate=options.rate if options.protocol == "live" else 0.0,
-        )
         total = options.warm_up + options.records
         note(f"measuring {options.records} records, {options.protocol}")
         if options.protocol == "backlog":
-            send(job)
-            with Crew(run, options) as crew:
+            send(load.measured)
+            with Crew(run, options, load.stream) as crew:
                 samples = _follow(connection, crew, total, options.warm_up)
         else:
-            with Crew(run, options) as crew, ExitStack() as stack:
+            with Crew(run, options, load.stream) as crew, ExitStack() as stack:
                 wait_for_assignment(connection, crew.processes)
-                producer = stack.enter_context(sending(job))
+                producer = stack.enter_context(sending(load.measured))
                 samples = _follow(connection, crew, total, options.warm_up)
                 finish(producer, 60)
         seconds = samples[-1].at - samples[0].at
-        facts = connection.execute(FACTS, {"stream": STREAM}).fetchone()
+        facts = connection.execute(FACTS, {"stream": load.stream}).fetchone()
         assert facts is not None
         return Measured(
             records_per_s=(samples[-1].done - samples[0].done) / seconds,
             seconds=seconds,
-            audit=audit(connection, "run", options.records),
+            audit=load.audit(connection),
             share_of_time=_shares(samples[0].steps_s, samples[-1].steps_s),
             worker_cpu=(samples[-1].cpu_s - samples[0].cpu_s) / seconds,
-            entities=entities,
             states=int(facts[0]),
-            alert_share=float(facts[1]),
+            alert_share=float(facts[1] or 0),
         )
 
 
 class Crew:
     """Worker processes and what their metrics say."""
 
-    def __init__(self, run: Servers, options: argparse.Namespace) -> None:
-        self._run, self._options = run, options
+    def __init__(self, run: Servers, options: argparse.Namespace, stream: str) -> None:
+        self._run, self._options, self.stream = run, options, stream
         self._stack = ExitStack()
         self.processes: list[Process] = []
         self._ports: list[int] = []
@@ -284,7 +242,7 @@ class Crew:
                 f"worker-{number}",
                 "manage.py",
                 "worker",
-                STREAM,
+                self.stream,
                 METRICS_PORT=port,
                 WORKER_BATCH_SIZE=self._options.batch,
             )
@@ -303,7 +261,7 @@ class Crew:
                 text = page.read().decode()
             for labels, value in STEP_SUM.findall(text):
                 step = STEP.search(labels)
-                if step and f'stream="{STREAM}"' in labels:
+                if step and f'stream="{self.stream}"' in labels:
                     sums[step.group(1)] += float(value)
         sums.pop("whole", None)
         return sums
@@ -339,7 +297,7 @@ def _follow(
     moved_at, stall_s = clock.monotonic(), START_LIMIT_S
     last = first
     while last < total:
-        row = connection.execute(NEXT_OFFSETS, (STREAM,)).fetchone()
+        row = connection.execute(NEXT_OFFSETS, (crew.stream,)).fetchone()
         now, done = clock.monotonic(), int(row[0]) if row else 0
         ready = ready or all_assigned(connection, crew.processes)
         if done > last and not ready:
