@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -30,8 +31,17 @@ SUFFIXES: Final = {
 }
 COMPRESSED: Final = (".gz", ".zst")
 PARQUET_ROWS: Final = 8_192  # in memory at once
+LONGEST_LINE: Final = 16 << 20  # bytes; no file without line ends may fill the memory
 
-Row = bytes | dict[str, Any]
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A row that could not be read; those after it can be."""
+
+    why: str
+
+
+Row = bytes | dict[str, Any] | Unreadable
 
 
 class FileRefusedError(LeptonError):
@@ -91,8 +101,21 @@ def opened(
             yield Reading(name, format_, rows, size, raw)
     except EOFError as exc:
         raise FileRefusedError(f"{name} ends in the middle.") from exc
+    except zlib.error as exc:
+        raise FileRefusedError(f"{name} is damaged: {exc}.") from exc
     except OSError as exc:
         raise FileRefusedError(f"{name}: {exc.strerror or exc}.") from exc
+
+
+def check_there(name: str) -> None:
+    """Raises ``FileRefusedError`` for a file that cannot be opened, before any work is done."""
+    if name == STANDARD_INPUT:
+        return
+    try:
+        with Path(name).open("rb"):
+            pass
+    except OSError as exc:
+        raise FileRefusedError(f"{name}: {exc.strerror}.") from exc
 
 
 def _raw(name: str) -> AbstractContextManager[IO[bytes]]:
@@ -113,41 +136,84 @@ def _decompressed(name: str, raw: IO[bytes]) -> IO[bytes]:
     if suffix == ".zst":
         import zstandard
 
-        unpacked = zstandard.ZstdDecompressor().stream_reader(raw)
-        return cast(IO[bytes], io.BufferedReader(cast(io.RawIOBase, unpacked), 1 << 20))
+        unpacked = _Unpacked(zstandard.ZstdDecompressor().stream_reader(raw))
+        return cast(IO[bytes], io.BufferedReader(unpacked, 1 << 20))
     return raw
+
+
+class _Unpacked(io.RawIOBase):
+    """A zstd stream whose damage is an ``OSError``, as of every other file."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        import zstandard
+
+        try:
+            return int(self._source.readinto(buffer))
+        except zstandard.ZstdError as exc:
+            raise OSError(f"damaged ({exc})") from exc
 
 
 def _rows(
     name: str, stream: IO[bytes], format_: str, delimiter: str | None, *, header: bool
 ) -> Iterator[Row]:
     if format_ == "lines":
-        return (line.rstrip(b"\r\n") for line in stream)
+        return (row.rstrip(b"\r\n") if isinstance(row, bytes) else row for row in _bounded(stream))
     if format_ == "jsonl":
-        return _json_rows(name, stream)
+        return _json_rows(stream)
     separator = delimiter or ("\t" if ".tsv" in Path(name).name.lower() else ",")
     return _csv_rows(stream, separator, header=header)
 
 
-def _json_rows(name: str, stream: IO[bytes]) -> Iterator[Row]:
-    decode = msgspec.json.Decoder(dict[str, Any]).decode
-    for number, line in enumerate(stream, start=1):
-        if not line.strip():
+def _bounded(stream: IO[bytes]) -> Iterator[bytes | Unreadable]:
+    """Lines with their ends; what is longer than a line can be is passed over."""
+    while line := stream.readline(LONGEST_LINE):
+        if len(line) < LONGEST_LINE or line.endswith(b"\n"):
+            yield line
             continue
-        try:
-            yield decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
-            raise FileRefusedError(f"{name}, line {number} is no JSON object: {exc}.") from exc
+        size = len(line)
+        while (part := stream.readline(LONGEST_LINE)) and not part.endswith(b"\n"):
+            size += len(part)
+        yield Unreadable(f"the line has {size + len(part)} bytes, more than {LONGEST_LINE}")
+
+
+def _json_rows(stream: IO[bytes]) -> Iterator[Row]:
+    decode = msgspec.json.Decoder(dict[str, Any]).decode
+    for line in _bounded(stream):
+        if isinstance(line, Unreadable):
+            yield line
+        elif line.strip():
+            try:
+                yield decode(line)
+            except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+                yield Unreadable(f"no JSON object: {exc}")
 
 
 def _csv_rows(stream: IO[bytes], separator: str, *, header: bool) -> Iterator[Row]:
     text = io.TextIOWrapper(cast(Any, stream), encoding="utf-8-sig", errors="replace", newline="")
     reader = csv.reader(text, delimiter=separator)
-    names = next(reader, None) if header else None
-    for values in reader:
+    names: list[str] | None = None
+    while True:
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as exc:
+            yield Unreadable(f"no row of CSV: {exc}")
+            continue
         if names is None:
-            names = [f"c{place}" for place in range(len(values))]
-        yield dict(zip(names, values, strict=False))
+            names = values if header else [f"c{place}" for place in range(len(values))]
+            if header:
+                continue
+        if values and len(values) != len(names):
+            yield Unreadable(f"{len(values)} fields, and {len(names)} columns")
+        elif values:
+            yield dict(zip(names, values, strict=True))
 
 
 @contextmanager

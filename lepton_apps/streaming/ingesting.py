@@ -13,7 +13,7 @@ import msgspec
 
 from lepton_apps.common.errors import LeptonError, RecordRefusedError
 from lepton_apps.streaming.batch import Arrival, Decoder, decode, json_of
-from lepton_apps.streaming.files import Row
+from lepton_apps.streaming.files import Row, Unreadable
 from lepton_apps.verticals.contract import LabelStream, Message, Stream
 
 POSITIVE: Final = ("1", "true", "anomaly", "fraud", "fault", "yes")
@@ -173,6 +173,8 @@ class Ingester:
             RowRefusedError: the row cannot become a record; says why.
         """
         number, self._rows = self._rows, self._rows + 1
+        if isinstance(row, Unreadable):
+            raise RowRefusedError(row.why)
         if isinstance(row, bytes):
             yield self._line(row, number)
             return
@@ -207,6 +209,10 @@ class Ingester:
         return None if value in (None, "") else times.parsed(value)
 
     def _line(self, line: bytes, number: int, at: datetime | None = None) -> Outgoing:
+        if len(line) > self._max_bytes:
+            raise RowRefusedError(
+                f"the line has {len(line)} bytes, more than MAX_RECORD_BYTES = {self._max_bytes}"
+            )
         at = at or self._time_in(line, number)
         return Outgoing(self._stream.topic, self._key_in(line), line, at)
 

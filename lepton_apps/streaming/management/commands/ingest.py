@@ -19,7 +19,14 @@ from django.core.management.base import BaseCommand, CommandError
 from lepton_apps.common import clock
 from lepton_apps.common.errors import LeptonError
 from lepton_apps.model_registry.progress import ProgressLines
-from lepton_apps.streaming.files import FORMATS, STANDARD_INPUT, Reading, format_of, opened
+from lepton_apps.streaming.files import (
+    FORMATS,
+    STANDARD_INPUT,
+    Reading,
+    check_there,
+    format_of,
+    opened,
+)
 from lepton_apps.streaming.ingesting import (
     Ingester,
     LabelRule,
@@ -102,6 +109,8 @@ class Command(BaseCommand):
         try:
             stream = self._stream(options["stream"])
             ingester = self._ingester(stream)
+            for name in options["files"]:
+                check_there(name)
             previous = signal.signal(signal.SIGINT, self._stop)
             try:
                 self._all_files(ingester)
