@@ -67,7 +67,9 @@ def alerts(
     if cursor is not None:
         rows = rows.filter(id__lt=row_id_of(cursor))
     with one_snapshot():
-        page = list(rows.select_related("assigned_to").order_by("-id")[: limit + 1])
+        # Evidence may be kilobytes of an alert; no list shows it.
+        light = rows.select_related("assigned_to").defer("evidence", "explanation")
+        page = list(light.order_by("-id")[: limit + 1])
         cursors = feed_cursors(wanted)
     more = len(page) > limit
     page = page[:limit]

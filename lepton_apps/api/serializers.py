@@ -203,6 +203,7 @@ class AlertDetailSerializer(AlertSerializer):
     resolved_by = serializers.CharField(allow_null=True)
     explanation = serializers.ListField(child=serializers.DictField())
     facts = serializers.ListField(child=serializers.ListField(child=serializers.CharField()))
+    evidence = serializers.DictField(help_text="What the vertical shows beside it; may be empty.")
     labels = LabelSerializer(many=True)
     decision = RecordSerializer(allow_null=True)
 

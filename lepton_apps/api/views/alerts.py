@@ -151,6 +151,7 @@ def _detail(alert: Alert) -> dict[str, Any]:
         "resolved_by": alert.resolved_by and alert.resolved_by.get_username(),
         "explanation": alert.explanation,
         "facts": alert.facts,
+        "evidence": alert.evidence,
         "labels": [label_row(label) for label in labels],
         "decision": decision
         and {
