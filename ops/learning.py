@@ -8,7 +8,7 @@ measured on the same rows. Suffixes: N = rows, F = features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +19,7 @@ from lepton_apps.verticals.contract import FeatureSchema, Progress, Trained
 from ops.policy import ALARM, NOTICE
 
 if TYPE_CHECKING:
-    from models_core import Model, Table
+    from models_core import Calibration, Model, Table
 
 Rows = NDArray[np.float32]
 Scores = NDArray[np.float64]
@@ -35,7 +35,7 @@ class TooFewRowsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Which share of quiet rows may be looked at by mistake."""
+    """Which share of quiet rows, or of blocks of them, may be looked at by mistake."""
 
     notice: float = 0.002
     alarm: float = 0.0005
@@ -52,6 +52,9 @@ class Method:
     steps: int = 400
     batch_size: int = 256
     budget: Budget = field(default_factory=Budget)
+    # In the end on all rows, thresholds included. For models too narrow to learn rows by heart: what
+    # was new in the last weeks is usual from then on.
+    refit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,13 @@ def train(
     progress: Progress,
     *,
     labelled: Labelled | None = None,
+    block_N: NDArray[np.int64] | None = None,
     max_seconds: float = 15.0,
 ) -> Trained:
     """A model of these rows, in order of time; what is strange in them counts as usual.
 
+    ``block_N`` numbers the rows that one alert would take together, an entity's of a quarter of an
+    hour: the budget then counts blocks, since ten strange minutes in a row are one alert, not ten.
     With ``labelled`` rows, of the same span of time or before, the notice threshold is the one
     that finds their groups best (F1); without, the one that the budget allows.
 
@@ -93,7 +99,7 @@ def train(
         batch_size=method.batch_size,
         learning_rate=3e-3,
         evaluate_every=method.steps,  # the joining has been fitted to its end by then
-        max_seconds=max_seconds,
+        max_seconds=max_seconds / 2 if method.refit else max_seconds,
         precision="float32",
     )
     spec = core.Spec(method.architecture, len(method.schema.names))
@@ -107,9 +113,16 @@ def train(
     test = _table(method, memory[:0], tested, seed=3)
     metrics = _measure(test, calibration.apply(model.logits(test.x_NF)), thresholds[NOTICE])
     baseline = _baselines(method, before, chosen, test)
-    _remember(model, quiet_NF)
+    if method.refit:
+        earlier, newest = quiet_NF[: len(before)], quiet_NF[len(before) :]
+        model = core.fit(spec, _table(method, earlier, newest, seed=4), test, recipe, progress)
+        quiet_N = model.logits(quiet_NF)
+        if block_N is not None:
+            quiet_N = highest_of_blocks(quiet_N, block_N)
+        thresholds = set_thresholds(calibration.apply(quiet_N), method.budget)
     if labelled is not None:
-        _let_labels_decide(thresholds, labelled, calibration.apply(model.logits(labelled.x_NF)))
+        _let_labels_decide(thresholds, labelled, model, calibration)
+    _remember(model, quiet_NF)
     progress("thresholds", 1, 1)
 
     files = core.pack(
@@ -137,9 +150,22 @@ def _baselines(
     """What the plain methods reach on the rows that are measured, at the same budget."""
     found = {}
     for name, strangeness in method.baselines.items():
-        limit = float(np.quantile(strangeness(before, chosen), 1 - method.budget.notice))
+        quiet_N = strangeness(before, chosen)
+        limit = float(np.quantile(quiet_N, 1 - method.budget.notice))
+        if limit == quiet_N.max():  # a method that only says yes or no is heard at every yes
+            limit = float(quiet_N[quiet_N < limit].max(initial=quiet_N.min()))
         found[name] = _measure(test, _ranked(strangeness(before, test.x_NF), limit), 0.5)
     return found
+
+
+def highest_of_blocks(
+    score_N: NDArray[np.float32], block_N: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """The highest score of each block that occurs."""
+    _, place_N = np.unique(block_N, return_inverse=True)
+    highest = np.full(int(place_N.max(initial=-1)) + 1, -np.inf, np.float32)
+    np.maximum.at(highest, place_N, score_N)
+    return highest
 
 
 def set_thresholds(quiet_N: Scores, budget: Budget) -> dict[str, float]:
@@ -153,22 +179,40 @@ def set_thresholds(quiet_N: Scores, budget: Budget) -> dict[str, float]:
     return {NOTICE: found[NOTICE], ALARM: max(found.values())}
 
 
-def _let_labels_decide(thresholds: dict[str, float], labelled: Labelled, s_N: Scores) -> None:
-    """Put the notice threshold where it finds these groups best; the alarm is never below it."""
-    thresholds[NOTICE] = best_threshold(labelled, s_N)
+def _let_labels_decide(
+    thresholds: dict[str, float], labelled: Labelled, model: Model, calibration: Calibration
+) -> None:
+    """Put the notice threshold where it finds these groups best; the alarm is never below it.
+
+    Groups that begin in the part that is remembered do not count: they would look familiar.
+    """
+    start = int(len(labelled.x_NF) * CUTS[0])
+    remembered = set(labelled.groups[:start])
+    quiet_N = np.array([group not in labelled.positive for group in labelled.groups])
+    before = labelled.x_NF[:start][quiet_N[:start]]
+    s_N = calibration.apply(_as_time_goes(model, before, labelled.x_NF[start:], quiet_N[start:]))
+    later = [
+        (group, score)
+        for group, score in zip(labelled.groups[start:], s_N.tolist(), strict=True)
+        if group not in remembered
+    ]
+    thresholds[NOTICE] = best_threshold(later, labelled.positive)
     thresholds[ALARM] = max(thresholds[ALARM], thresholds[NOTICE])
 
 
-def best_threshold(labelled: Labelled, s_N: Scores) -> float:
-    """The score from which on calling a group wrong gives the best F1 over these groups."""
+def best_threshold(scored: Sequence[tuple[str, float]], positive: Collection[str]) -> float:
+    """The score from which on calling a group wrong gives the best F1 over these groups.
+
+    ``scored`` has a group and a score for each row; the highest of a group counts.
+    """
     highest: dict[str, float] = {}
-    for group, score in zip(labelled.groups, s_N.tolist(), strict=True):
+    for group, score in scored:
         highest[group] = max(highest.get(group, 0.0), score)
     ordered = sorted(highest.items(), key=lambda item: -item[1])
     hits, best_f1, best = 0, 0.0, 1.0
-    num_positive = sum(group in labelled.positive for group in highest)
+    num_positive = sum(group in positive for group in highest)
     for taken, (group, score) in enumerate(ordered, start=1):
-        hits += group in labelled.positive
+        hits += group in positive
         is_last = taken == len(ordered) or ordered[taken][1] < score
         f1 = 2 * hits / (taken + num_positive)
         if is_last and f1 > best_f1:
@@ -177,15 +221,19 @@ def best_threshold(labelled: Labelled, s_N: Scores) -> float:
     return best
 
 
-def _as_time_goes(model: Model, before: Rows, rows: Rows) -> NDArray[np.float32]:
-    """Logits of quiet rows, each stretch by a model that remembers the ones before it."""
+def _as_time_goes(
+    model: Model, before: Rows, rows: Rows, quiet_N: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Logits of rows, each stretch by a model that remembers the quiet ones before it."""
+    quiet_N = np.ones(len(rows), bool) if quiet_N is None else quiet_N
     logits = []
-    for stretch in np.array_split(rows, STRETCHES):
-        if not len(stretch):
+    for place_S in np.array_split(np.arange(len(rows)), STRETCHES):
+        if not len(place_S):
             continue
-        logits.append(model.logits(stretch))
-        before = np.concatenate([before, stretch])
         _remember(model, before)
+        logits.append(model.logits(rows[place_S]))
+        before = np.concatenate([before, rows[place_S][quiet_N[place_S]]])
+    _remember(model, before)
     return np.concatenate(logits)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any, Final
@@ -19,7 +19,7 @@ from lepton_apps.verticals.contract import (
     TrainingRecipe,
 )
 from ops import learning
-from ops.learning import Method
+from ops.learning import Budget, Method
 from ops.logs import corruption as log_corruption
 from ops.logs.extractor import LogExtractor
 from ops.logs.records import from_message
@@ -27,7 +27,7 @@ from ops.logs.states import WINDOW
 from ops.metrics import corruption as metric_corruption
 from ops.metrics.extractor import NAMES, PLACES, MetricExtractor
 from ops.metrics.records import MetricSample
-from ops.replay import Replay
+from ops.replay import Replay, Row
 from ops.simulator import LOGS_TOPIC, METRICS_TOPIC, simulate_with_truth
 
 TICK: Final = timedelta(seconds=60)
@@ -37,6 +37,8 @@ SEED: Final = 20260302
 LOG_WORLDS: Final = ((1.0, 0.7), (6.0, 0.3))  # records a second, days
 METRIC_WORLD: Final = (2.5, 2.5)
 WARM_UP: Final = timedelta(hours=3)
+
+BLOCK: Final = timedelta(minutes=15)  # as long as alerts fold
 
 HOUR_MOST: Final = NAMES.index("hour_most")
 
@@ -77,7 +79,9 @@ def log_method() -> Method:
     )
 
 
-def metric_method() -> Method:
+def metric_method(alerts_per_day: float = 1.0) -> Method:
+    """``alerts_per_day`` of one entity may be false; a fifth as many alarms."""
+    blocks_per_day = timedelta(days=1) / BLOCK
     return Method(
         "metric_vectors",
         MetricExtractor().schema,
@@ -85,13 +89,15 @@ def metric_method() -> Method:
         {"pca_residual": pca_residual, "seasonal": from_hour},
         steps=600,
         batch_size=512,
+        budget=Budget(alerts_per_day / blocks_per_day, alerts_per_day / blocks_per_day / 5),
+        refit=True,
     )
 
 
 def train_logs(progress: Progress) -> Trained:
     """A first model of log windows for a fresh installation, in under half a minute."""
     worlds = [
-        simulated_rows(LOGS_TOPIC, rate, days, SEED + place, progress)
+        features_of(simulated_rows(LOGS_TOPIC, rate, days, SEED + place, progress))
         for place, (rate, days) in enumerate(LOG_WORLDS)
     ]
     # Side by side in time: each part of the cut must have seen every world.
@@ -103,13 +109,30 @@ def train_logs(progress: Progress) -> Trained:
 def train_metrics(progress: Progress) -> Trained:
     """A first model of metric vectors for a fresh installation, in some seconds."""
     rate, days = METRIC_WORLD
-    quiet_NF = simulated_rows(METRICS_TOPIC, rate, days, SEED, progress)
-    return learning.train(quiet_NF, metric_method(), progress, max_seconds=10.0)
+    rows = simulated_rows(METRICS_TOPIC, rate, days, SEED, progress)
+    return learning.train(
+        features_of(rows), metric_method(), progress, block_N=blocks_of(rows), max_seconds=16.0
+    )
+
+
+def features_of(rows: Sequence[Row]) -> Rows:
+    """``(N, F)`` features."""
+    return np.array([row.x_F for row in rows], np.float32)
+
+
+def blocks_of(rows: Sequence[Row]) -> NDArray[np.int64]:
+    """``(N,)``: rows of one entity and quarter of an hour have one number."""
+    numbers: dict[tuple[str, int], int] = {}
+    blocks = [
+        numbers.setdefault((row.entity_key, (row.at - START) // BLOCK), len(numbers))
+        for row in rows
+    ]
+    return np.array(blocks, np.int64)
 
 
 def simulated_rows(
     topic: str, records_per_s: float, days: float, seed: int, progress: Progress
-) -> Rows:
+) -> list[Row]:
     """Rows of a simulated world without faults, without its first hours."""
     extractor, decode, occurred_at = _stream_of(topic)
     replay = Replay(extractor, TICK, occurred_at)
@@ -132,7 +155,7 @@ def simulated_rows(
     rows += replay.take(records)
     progress("simulate", int(days * 24), int(days * 24))
     warm = START + min(WARM_UP, timedelta(days=days / 4))
-    return np.array([row.x_F for row in rows if row.at >= warm], np.float32)
+    return [row for row in rows if row.at >= warm]
 
 
 def _stream_of(

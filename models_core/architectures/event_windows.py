@@ -182,7 +182,7 @@ class EventWindows(JoinedModule):
         most_BT = surprise_BW.topk(min(LIKELIEST, self.window), dim=1).values
         count_BC = self._counts(class_BW)
         num_B = count_BC.sum(dim=1)
-        distance_B = self._distance(count_BC)
+        distance_B = self._distance(count_BC) * (num_B > 0)  # no events, no unusual ones
         parts = [
             most_BT[:, 0],
             most_BT.mean(dim=1),

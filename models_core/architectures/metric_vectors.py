@@ -18,7 +18,7 @@ from models_core.architectures.joined import JoinedModule, fitted_negatives
 from models_core.architectures.registry import architecture
 from models_core.table import Table
 
-_HIDDEN = 0.15  # of the metrics of a row in training
+_HIDDEN = 0.05  # of the metrics of a row in training
 _SCALE = 4.0  # standard deviations that enter as 1
 _LEAST_MISS = 0.25  # standard deviations: rebuilding is never taken to be better than this
 _MEASURED = 4
@@ -52,7 +52,7 @@ class MetricVectors(JoinedModule):
         *,
         metrics: int = 256,
         width: int = 64,
-        middle: int = 12,
+        middle: int = 6,
         join: int = 16,
     ) -> None:
         further = num_features - metrics

@@ -117,10 +117,7 @@ def _speed(row: Row, random: Random, rare: Any) -> Row:
 
 
 def _silent(row: Row, random: Random, rare: Any) -> Row:
-    events, _ = _events(row)
-    row = _with_events(row, events, len(events))
-    row[JUDGED] = len(events)
-    row[NEW : SILENCE + 1] = 0
+    row[:] = 0
     row[SILENCE] = random.uniform(3.6, 8.0)
     return row
 

@@ -75,12 +75,22 @@ def _evidence(row: Loud, templates: _Templates) -> dict[str, Any]:
 def _unlikely_lines(
     window: Window, detail_D: NDArray[np.float32], templates: _Templates
 ) -> list[dict[str, Any]]:
-    """The fresh lines that were expected least, in order of time, with what was expected."""
+    """The fresh lines that were expected least, in order of time, with what was expected.
+
+    One of each template before a second of any, so that a flood of one does not hide another.
+    """
     surprise_W = detail_D[:WINDOW]
     code_WT = detail_D[WINDOW : WINDOW * (1 + EXPECTED)].reshape(WINDOW, EXPECTED)
     likely_WT = detail_D[WINDOW * (1 + EXPECTED) :].reshape(WINDOW, EXPECTED)
     places = range(window.judged, len(window.events))
-    worst = sorted(places, key=lambda place: -surprise_W[place])[:MOST_LINES]
+    repeats = Counter[int]()
+    ranked: list[tuple[int, int]] = []
+    for place in sorted(places, key=lambda place: -surprise_W[place]):
+        event = window.events[place]
+        ranked.append((repeats[event], place))
+        repeats[event] += 1
+    ranked.sort(key=lambda found: found[0])
+    worst = [place for _, place in ranked[:MOST_LINES]]
     shown = {place for place in worst if surprise_W[place] >= UNLIKELY} or set(worst[:1])
     found = []
     for place in sorted(shown):

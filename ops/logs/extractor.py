@@ -223,12 +223,13 @@ class _Made:
             tally[2] = at
 
     def row(self, source: int, entity: Entity, silent_ms: int) -> None:
-        codes = [1 + event % CODES for event in entity.events]
+        # A row of silence is about nothing else: its lines have been told of.
+        codes = [] if silent_ms else [1 + event % CODES for event in entity.events]
         self._rows.append(
             [
                 *codes,
                 *[0] * (WINDOW - len(codes)),
-                entity.judged,
+                0 if silent_ms else entity.judged,
                 math.log1p(entity.unseen),
                 math.log1p(entity.errors),
                 math.log1p(entity.warnings),

@@ -38,7 +38,7 @@ def corrupted(x_NF: NDArray[np.float32], num: int, seed: int) -> NDArray[np.floa
 
 
 def _some(used: NDArray[np.int64], random: Random) -> NDArray[np.int64]:
-    num = min(len(used), int(random.integers(1, 7)))
+    num = max(1, round(len(used) * float(random.uniform(0.05, 0.7))))
     chosen: NDArray[np.int64] = random.choice(used, num, replace=False)
     return chosen
 

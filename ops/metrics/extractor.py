@@ -34,7 +34,7 @@ ONE_MS: Final = timedelta(milliseconds=1)
 MINUTE_MS: Final = 60_000
 PLACES: Final = 256
 SMOOTHING: Final = 0.4  # the weight of the newest minute
-MEMORY: Final = 10_080  # minutes: a week; older ones count less and less
+MEMORY: Final = 40_320  # minutes: four weeks; older ones count less and less
 WARM: Final = 30  # vectors before a metric can be called unusual
 LARGEST_Z: Final = 20.0
 SILENT_MS: Final = 300_000  # an entity that has sent vectors is missed after so long
