@@ -68,7 +68,8 @@ def _run(
     optimizer = torch.optim.AdamW(
         module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
     )
-    alone = _steps_beside(module, x_NF, y_N, recipe)
+    first = _share_beside(module, x_NF, y_N, recipe)
+    is_settled = not first
     history: list[Look] = []
     best, best_weights, looks_since_best = -1.0, _copy_weights(module), 0
 
@@ -76,14 +77,14 @@ def _run(
         module.train()
         row_B = row_B.to(device)
         share = _share_done(step, monotonic() - started, recipe)
-        if step == alone + 1 and alone:
+        # By the clock too: a slow machine learns less of what is usual, and still weighs it.
+        if share >= first and not is_settled:
             module.settle(train)
+            is_settled = True
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * _warmup_cosine(
-                _within(share, alone, recipe), recipe
-            )
+            group["lr"] = recipe.learning_rate * _warmup_cosine(_within(share, first), recipe)
         with torch.autocast(device.type, torch.bfloat16, enabled=_takes_bfloat16(recipe, device)):
-            if step <= alone:
+            if not is_settled:
                 loss = _beside(module, x_NF[row_B], y_N[row_B])
             else:
                 loss = _loss(module, x_NF[row_B], y_N[row_B], weight_N[row_B])
@@ -93,7 +94,7 @@ def _run(
         optimizer.step()
 
         is_over = step == recipe.steps or share >= 1.0
-        if not is_over and (step <= alone or step % recipe.evaluate_every):
+        if not is_over and (not is_settled or step % recipe.evaluate_every):
             if progress is not None and step % _TELL_EVERY == 0:
                 progress("fit", step, recipe.steps)
             continue
@@ -129,16 +130,15 @@ def _beside(module: BinaryModule, x_BF: Tensor, y_B: Tensor) -> Tensor:
     return loss
 
 
-def _steps_beside(module: BinaryModule, x_NF: Tensor, y_N: Tensor, recipe: FitRecipe) -> int:
-    """How many steps come first, for what the module learns beside the answers."""
+def _share_beside(module: BinaryModule, x_NF: Tensor, y_N: Tensor, recipe: FitRecipe) -> float:
+    """Which share of the run comes first, for what the module learns beside the answers."""
     with torch.no_grad():
         has_any = module.auxiliary_loss(x_NF[:2], y_N[:2]) is not None
-    return int(recipe.steps * recipe.auxiliary_share) if has_any else 0
+    return int(recipe.steps * recipe.auxiliary_share) / recipe.steps if has_any else 0.0
 
 
-def _within(share: float, alone: int, recipe: FitRecipe) -> float:
+def _within(share: float, first: float) -> float:
     """The share of its own phase that is done; each has a schedule of its own."""
-    first = alone / recipe.steps
     return share / first if share < first else (share - first) / max(1 - first, 1e-9)
 
 
@@ -180,9 +180,14 @@ def _base_log_odds(train: Table, recipe: FitRecipe) -> float:
 
 
 def _share_done(step: int, seconds: float, recipe: FitRecipe) -> float:
-    """How much of the run is behind: by steps or by time, whichever is further."""
+    """How much of the run is behind: by steps or by time, whichever is further.
+
+    The clock is not looked at before half of the time is up, so that a run with time to spare is
+    the same every time.
+    """
+    by_steps = (step - 1) / recipe.steps
     by_time = seconds / recipe.max_seconds if recipe.max_seconds is not None else 0.0
-    return max((step - 1) / recipe.steps, by_time)
+    return max(by_steps, by_time) if by_time >= 0.5 else by_steps
 
 
 def _warmup_cosine(share: float, recipe: FitRecipe) -> float:

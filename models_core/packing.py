@@ -47,7 +47,8 @@ def pack(
         baseline: the same metrics by the name of a simpler method.
 
     Raises:
-        ExportError: ONNX Runtime and torch differ by more than 1e-4 in a golden row's logit.
+        ExportError: ONNX Runtime and torch differ by more than 1e-4, and 1e-5 of its size, in a
+            golden row's logit.
         ArtifactError: a name or number is not what an artifact may hold.
     """
     from safetensors.torch import save
@@ -57,8 +58,9 @@ def pack(
     engine_bytes = export_onnx(model.module)
     engine = OnnxEngine(engine_bytes)
     z_G = engine.logits(model.golden_GF)
-    difference = float(np.abs(z_G - model.logits(model.golden_GF)).max())
-    if not difference <= _EXPORT_TOLERANCE:
+    own_G = model.logits(model.golden_GF)
+    if not np.allclose(z_G, own_G, rtol=_EXPORT_TOLERANCE / 10, atol=_EXPORT_TOLERANCE):
+        difference = float(np.abs(z_G - own_G).max())
         raise ExportError(f"The engine's logits differ from the module's by {difference:.3g}.")
     weights = save({name: t.contiguous() for name, t in model.module.state_dict().items()})
     manifest = {

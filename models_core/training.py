@@ -24,8 +24,9 @@ class FitRecipe:
     """How a model is trained. The defaults suit some 100,000 rows on two CPU cores.
 
     The same recipe, spec, data and number of threads give the same weights to the bit on one
-    machine. A run that ``max_seconds`` would cut short is hurried instead: the learning rate falls
-    with the clock, so that the weights are usable when time is up, but they depend on the clock.
+    machine. A run that ``max_seconds`` would cut short is hurried instead: from half of that time on
+    the learning rate falls with the clock, so that the weights are usable when time is up, but they
+    depend on the clock.
     """
 
     steps: int = 1200  # at most; the learning rate has fallen to 0 at the last one

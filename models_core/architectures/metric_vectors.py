@@ -21,6 +21,7 @@ from models_core.table import Table
 _HIDDEN = 0.05  # of the metrics of a row in training
 _SCALE = 4.0  # standard deviations that enter as 1
 _LEAST_MISS = 0.25  # standard deviations: rebuilding is never taken to be better than this
+_ALIGNED = 4  # a row that begins anywhere in memory is summed in an order of its own
 _MEASURED = 4
 _MOST = 3
 
@@ -28,6 +29,8 @@ _MOST = 3
 @architecture("metric_vectors")
 class MetricVectors(JoinedModule):
     """``metrics`` standardised values (0: usual, or not there) and further columns, to one logit.
+
+    ``metrics`` is a multiple of 4.
 
     **Shape**
 
@@ -59,6 +62,8 @@ class MetricVectors(JoinedModule):
         super().__init__(num_features, _MEASURED + 2 * max(further, 0), join)
         if min(metrics, width, middle, join) < 1 or further < 0:
             raise ValueError(f"{num_features} features hold no {metrics} metrics, or a size is 0.")
+        if metrics % _ALIGNED:
+            raise ValueError(f"metrics={metrics} is not a multiple of {_ALIGNED}.")
         self.metrics = metrics
         self.register_buffer("miss_M", torch.ones(metrics))
         self.register_buffer("used_M", torch.ones(metrics))
