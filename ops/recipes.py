@@ -21,6 +21,7 @@ from lepton_apps.verticals.contract import (
 from ops import learning
 from ops.learning import Budget, Method
 from ops.logs import corruption as log_corruption
+from ops.logs.extractor import NAMES as LOG_NAMES
 from ops.logs.extractor import LogExtractor
 from ops.logs.records import from_message
 from ops.logs.states import WINDOW
@@ -34,7 +35,7 @@ TICK: Final = timedelta(seconds=60)
 START: Final = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
 SEED: Final = 20260302
 # Two rates: what is usual must not depend on how busy the demonstration is.
-LOG_WORLDS: Final = ((1.0, 0.7), (6.0, 0.3))  # records a second, days
+LOG_WORLDS: Final = ((1.0, 1.5), (6.0, 0.5))  # records a second, days
 METRIC_WORLD: Final = (2.5, 2.5)
 WARM_UP: Final = timedelta(hours=3)
 
@@ -76,6 +77,7 @@ def log_method() -> Method:
         LogExtractor().schema,
         log_corruption.corrupted,
         {"count_vector_never_seen": never_together},
+        batch_size=64,  # a row is 64 events
     )
 
 
@@ -133,7 +135,7 @@ def blocks_of(rows: Sequence[Row]) -> NDArray[np.int64]:
 def simulated_rows(
     topic: str, records_per_s: float, days: float, seed: int, progress: Progress
 ) -> list[Row]:
-    """Rows of a simulated world without faults, without its first hours."""
+    """Rows of a simulated world without faults, without its first hours and without what is new."""
     extractor, decode, occurred_at = _stream_of(topic)
     replay = Replay(extractor, TICK, occurred_at)
     end = START + timedelta(days=days)
@@ -155,7 +157,12 @@ def simulated_rows(
     rows += replay.take(records)
     progress("simulate", int(days * 24), int(days * 24))
     warm = START + min(WARM_UP, timedelta(days=days / 4))
-    return [row for row in rows if row.at >= warm]
+    return [row for row in rows if row.at >= warm and not _has_news(topic, row)]
+
+
+def _has_news(topic: str, row: Row) -> bool:
+    """Whether a template was seen for the first time: in a world of some hours that is common."""
+    return topic == LOGS_TOPIC and row.x_F[LOG_NAMES.index("new_templates")] > 0
 
 
 def _stream_of(
