@@ -13,7 +13,6 @@ from lepton_apps.verticals.contract import Severity
 QUIET: Final = "quiet"
 NOTICE: Final = "notice"
 ALARM: Final = "alarm"
-CRITICAL_ODDS: Final = 0.1  # an alarm whose doubt is a tenth of the threshold's is critical
 
 
 class FaultPolicy:

@@ -1,11 +1,15 @@
-"""``python -m tests.chaos.install``: the tests' payments model becomes champion of a database."""
+"""``python -m tests.chaos.install VERTICAL``: the load's model becomes champion of a database."""
 
 from __future__ import annotations
+
+import sys
 
 import django
 
 if __name__ == "__main__":
     django.setup()
-    from tests.champions import PAYMENTS, install, payments_model
+    from tests.champions import install
+    from tests.chaos.loads import LOADS
 
-    install(PAYMENTS, payments_model())
+    load = LOADS[sys.argv[1]]
+    install(load.stream, load.model())

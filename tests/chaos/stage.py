@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -26,11 +24,10 @@ from lepton_apps.embedded.testing import (
     temporary_broker,
     temporary_postgres,
 )
-from tests.champions import payment
+from tests.chaos.loads import Load, Payments, Sent
 
 ROOT = Path(__file__).resolve().parents[2]
-TOPIC = "fintech.transactions.v1"
-STREAM = "fintech.transactions"
+POISON = b'{"id": 7, "no": "record"}'
 SESSION_S = 6.0
 
 
@@ -42,8 +39,9 @@ class Stage:
     broker: TemporaryBroker
     env: dict[str, str]
     folder: Path
+    kind: Load
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    sent: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sent: dict[str, Sent] = field(default_factory=dict)
     poison: int = 0
 
     def manage(self, *arguments: str) -> None:
@@ -66,7 +64,7 @@ class Stage:
         return process
 
     def worker(self) -> subprocess.Popen[bytes]:
-        return self.start("worker", STREAM)
+        return self.start("worker", self.kind.stream.name)
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """kill -9, whether it runs, is stopped or is dead already."""
@@ -83,8 +81,9 @@ class Stage:
         with psycopg.connect(self.postgres.url, autocommit=True) as connection:
             return connection.execute(sql, parameters).fetchall()
 
-    def decided(self) -> int:
-        return int(self.query("SELECT count(*) FROM decision")[0][0])
+    def taken(self) -> int:
+        """How many messages that count are durable."""
+        return int(self.query(self.kind.taken_sql)[0][0])
 
     def logs(self) -> str:
         """The ends of all logs, for the message of a failed test."""
@@ -102,8 +101,8 @@ class Stage:
             time.sleep(0.1)
         raise AssertionError(f"Not within {timeout_s:.0f} s: {what}.\n{self.logs()}")
 
-    def produce(self, count: int, *, customers: int = 50, rate: float = 1_000.0) -> None:
-        """Send payments with ids of their own: every 10th is loud, every 97th is no payment."""
+    def produce(self, count: int, *, entities: int = 50, rate: float = 1_000.0) -> None:
+        """Send messages with ids of their own: every 10th is loud, every 97th is no record."""
         producer = KafkaProducer(
             bootstrap_servers=self.env["KAFKA_BOOTSTRAP_SERVERS"],
             acks="all", linger_ms=20, metrics_enabled=False,
@@ -111,20 +110,13 @@ class Stage:
         begun = time.monotonic()
         for n in range(count):
             number = len(self.sent)
-            customer = f"c{number % customers}"
-            record = payment(
-                number,
-                id=f"{secrets.token_hex(4)}-{number}",
-                customer=customer,
-                # A terminal of its own: then features follow from a customer's order alone.
-                terminal=f"t-{customer}",
-                amount="9000.00" if number % 10 == 0 else "12.50",
-            )
-            self.sent[str(record["id"])] = record
-            producer.send(TOPIC, json.dumps(record).encode(), customer.encode())
+            sent = self.kind.message(number, entities)
+            self.sent[sent.id] = sent
+            at_ms = int(sent.at.timestamp() * 1000) if sent.at is not None else None
+            producer.send(self.kind.stream.topic, sent.value, sent.key.encode(), timestamp_ms=at_ms)
             if number % 97 == 0:
                 self.poison += 1
-                producer.send(TOPIC, b'{"id": 7, "no": "payment"}', b"poison")
+                producer.send(self.kind.stream.topic, POISON, sent.key.encode(), timestamp_ms=at_ms)
             behind_s = n / rate - (time.monotonic() - begun)
             if behind_s > 0.05:
                 time.sleep(behind_s)
@@ -154,19 +146,22 @@ class Stage:
 
 @contextmanager
 def stage(
-    kind: Literal["embedded", "kafka"] = "embedded", home: Path | None = None
+    load: Load | None = None,
+    broker_kind: Literal["embedded", "kafka"] = "embedded",
+    home: Path | None = None,
 ) -> Iterator[Stage]:
     """Servers with topics, tables and a champion; everything goes with the block."""
+    load = load or Payments()
     with ExitStack() as stack:
         postgres = stack.enter_context(temporary_postgres())
-        broker = stack.enter_context(temporary_broker(kind, home))
+        broker = stack.enter_context(temporary_broker(broker_kind, home))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lepton-chaos-")))
         env = {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "tests.settings",
             "DATABASE_URL": postgres.url,
             "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
-            "KAFKA_EMBEDDED": "true" if kind == "embedded" else "false",
+            "KAFKA_EMBEDDED": "true" if broker_kind == "embedded" else "false",
             "LEPTON_DATA_DIR": str(folder),
             "SECRET_KEY": "chaos",
             "LOG_LEVEL": "INFO",
@@ -176,11 +171,11 @@ def stage(
             "WORKER_HEARTBEAT_S": "0.5",
             "TRANSACTION_LIMIT_MS": "3000",
         }
-        running = Stage(postgres, broker, env, folder)
+        running = Stage(postgres, broker, env, folder, load)
         running.manage("migrate", "-v", "0")
         running.manage("setup")
         done = subprocess.run(
-            [sys.executable, "-m", "tests.chaos.install"],
+            [sys.executable, "-m", "tests.chaos.install", load.vertical],
             cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr

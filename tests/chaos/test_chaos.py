@@ -1,6 +1,7 @@
 """Kills and pauses at any moment: nothing may be lost, doubled or told twice.
 
-The short forms run in ``make test``, the long ones (20 kills) by ``make chaos``.
+The short forms run in ``make test``, the long ones (20 kills, and the second vertical) by
+``make chaos``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import psycopg
 import pytest
 
 from tests.chaos.auditor import audit
+from tests.chaos.loads import LOADS
 from tests.chaos.stage import SESSION_S, Stage, stage
 
 KILLS = [
@@ -23,9 +25,12 @@ KILLS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def embedded() -> Iterator[Stage]:
-    with stage() as running:
+VERTICALS = ["fintech", pytest.param("ops", marks=pytest.mark.chaos_long)]
+
+
+@pytest.fixture(scope="module", params=VERTICALS)
+def embedded(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    with stage(LOADS[request.param]) as running:
         yield running
 
 
@@ -65,14 +70,14 @@ def test_postgresql_killed_under_load_loses_and_doubles_nothing(ground: Stage, k
 @pytest.mark.timeout(300)
 def test_a_worker_that_wakes_as_a_zombie_changes_nothing(ground: Stage) -> None:
     sleeper = ground.worker()
-    before = ground.decided()
+    before = ground.taken()
     with ground.load(4_000, rate=400):
-        ground.wait("the first decisions", lambda: ground.decided() > before)
+        ground.wait("the first decisions", lambda: ground.taken() > before)
         sleeper.send_signal(signal.SIGSTOP)
         ground.worker()
-        at_stop = ground.decided()
+        at_stop = ground.taken()
         # The other one takes over once the session of the sleeper has run out.
-        ground.wait("the takeover", lambda: ground.decided() > at_stop + 200, SESSION_S * 4)
+        ground.wait("the takeover", lambda: ground.taken() > at_stop + 200, SESSION_S * 4)
         sleeper.send_signal(signal.SIGCONT)
     audit(ground)
     assert sleeper.poll() is None, "the zombie must rejoin, not die"
@@ -83,13 +88,13 @@ def test_a_worker_paused_inside_its_save_holds_the_others_up_for_a_moment_only(
     ground: Stage,
 ) -> None:
     sleeper = ground.worker()
-    before = ground.decided()
+    before = ground.taken()
     with ground.load(4_000, rate=400):
-        ground.wait("the first decisions", lambda: ground.decided() > before)
+        ground.wait("the first decisions", lambda: ground.taken() > before)
         stop_inside_a_transaction(ground, sleeper.pid)
         ground.worker()
-        at_stop = ground.decided()
-        ground.wait("others going on", lambda: ground.decided() > at_stop + 200, SESSION_S * 4)
+        at_stop = ground.taken()
+        ground.wait("others going on", lambda: ground.taken() > at_stop + 200, SESSION_S * 4)
         sleeper.send_signal(signal.SIGCONT)
     audit(ground)
 
@@ -115,8 +120,9 @@ def stop_inside_a_transaction(ground: Stage, pid: int) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_broker_that_comes_back_empty_is_counted_and_new_records_flow() -> None:
-    with stage() as ground:
+@pytest.mark.parametrize("vertical", VERTICALS)
+def test_a_broker_that_comes_back_empty_is_counted_and_new_records_flow(vertical: str) -> None:
+    with stage(LOADS[vertical]) as ground:
         worker = ground.worker()
         ground.produce(500)
         audit(ground)

@@ -23,7 +23,8 @@ from kafka.admin import KafkaAdminClient
 from lepton_apps.verticals.contract import States
 from tests.champions import PAYMENTS, payment
 from tests.chaos.auditor import audit, audit_records
-from tests.chaos.stage import ROOT, SESSION_S, STREAM, TOPIC, Stage, stage
+from tests.chaos.loads import Sent
+from tests.chaos.stage import ROOT, SESSION_S, Stage, stage
 
 KAFKA_HOME = os.environ.get("LEPTON_TEST_KAFKA_HOME")
 needs_kafka = pytest.mark.skipif(
@@ -39,7 +40,7 @@ BEAT_OF = "SELECT 1 FROM worker_heartbeat WHERE pid = %s"
     params=["embedded", pytest.param("kafka", marks=[needs_kafka, pytest.mark.kafka])],
 )
 def both(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    with stage(request.param, Path(KAFKA_HOME) if KAFKA_HOME else None) as running:
+    with stage(None, request.param, Path(KAFKA_HOME) if KAFKA_HOME else None) as running:
         yield running
 
 
@@ -95,11 +96,11 @@ def test_a_worker_stopped_while_it_joins_does_not_keep_the_next_one_out(
 @pytest.mark.timeout(240)
 def test_rest_and_the_worker_meet_on_one_customer_and_lose_nothing(ground: Stage) -> None:
     ground.worker()
-    before = ground.decided()
-    with ground.load(600, rate=150, customers=1):
-        ground.wait("the worker", lambda: ground.decided() > before)
+    before = ground.taken()
+    with ground.load(600, rate=150, entities=1):
+        ground.wait("the worker", lambda: ground.taken() > before)
         sent = decide_over_services(ground, count=150)
-    ground.wait("all", lambda: ground.decided() >= len(ground.sent) + len(sent))
+    ground.wait("all", lambda: ground.taken() >= len(ground.sent) + len(sent))
     rows = ground.query("SELECT record_id, count(*) FROM decision GROUP BY 1")
     assert {record_id for record_id, _ in rows} == ground.sent.keys() | set(sent)
     assert all(count == 1 for _, count in rows)
@@ -120,7 +121,8 @@ def decide_over_services(ground: Stage, count: int) -> list[str]:
     code = (
         "import sys, json, django; django.setup()\n"
         "from lepton_apps.streaming.services import decide\n"
-        f"for record in json.load(sys.stdin): decide({STREAM!r}, [json.dumps(record).encode()])\n"
+        "for record in json.load(sys.stdin):\n"
+        f"    decide({PAYMENTS.name!r}, [json.dumps(record).encode()])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=ground.env, input=json.dumps(records),
@@ -147,7 +149,7 @@ def test_two_workers_on_one_hot_terminal_count_every_payment(ground: Stage) -> N
     ground.worker()
     ground.wait("two workers sharing", lambda: shared_by(ground, 2))
     send_to_one_terminal(ground, 2_000)
-    ground.wait("all", lambda: ground.decided() >= 2_000)
+    ground.wait("all", lambda: ground.taken() >= 2_000)
     audit_records(ground)
     # What a reader sees: the merged count of the terminal in a payment that comes after all.
     rows = ground.query("SELECT shard, state FROM secondary_state WHERE entity_key = 't:hot'")
@@ -175,8 +177,9 @@ def send_to_one_terminal(ground: Stage, count: int) -> None:
     )
     for n in range(count):
         record = payment(0, id=f"hot-{n}", customer=f"h{n % 200}", terminal="hot")
-        ground.sent[str(record["id"])] = record
-        producer.send(TOPIC, json.dumps(record).encode(), str(record["customer"]).encode())
+        sent = Sent(str(record["id"]), str(record["customer"]), json.dumps(record).encode())
+        ground.sent[sent.id] = sent
+        producer.send(PAYMENTS.topic, sent.value, sent.key.encode())
         if n % 100 == 99:
             producer.flush()
     producer.close()
@@ -200,7 +203,7 @@ def test_a_redriven_dead_letter_is_decided_in_its_partition(ground: Stage) -> No
         capture_output=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.stdout.strip() == b"redriven", done.stderr
-    ground.wait("its decision", lambda: ground.decided() == 98)
+    ground.wait("its decision", lambda: ground.taken() == 98)
     assert ground.query("SELECT count(*) FROM decision WHERE record_id = 'mended'") == [(1,)]
     clear(ground)
 
@@ -209,10 +212,10 @@ def test_a_redriven_dead_letter_is_decided_in_its_partition(ground: Stage) -> No
 @pytest.mark.kafka
 @pytest.mark.timeout(300)
 def test_apache_kafka_restarted_keeps_its_records_and_work_goes_on() -> None:
-    with stage("kafka", Path(str(KAFKA_HOME))) as ground:
+    with stage(None, "kafka", Path(str(KAFKA_HOME))) as ground:
         ground.worker()
         ground.produce(300)
-        ground.wait("the first records", lambda: ground.decided() >= 300)
+        ground.wait("the first records", lambda: ground.taken() >= 300)
         ground.broker.stop()
         time.sleep(1)
         ground.broker.restart()
@@ -225,15 +228,17 @@ def test_apache_kafka_restarted_keeps_its_records_and_work_goes_on() -> None:
 @pytest.mark.kafka
 @pytest.mark.timeout(300)
 def test_what_retention_deletes_unread_is_counted_and_shown() -> None:
-    with stage("kafka", Path(str(KAFKA_HOME))) as ground:
+    with stage(None, "kafka", Path(str(KAFKA_HOME))) as ground:
         worker = ground.worker()
         ground.produce(200)
-        ground.wait("the first records", lambda: ground.decided() >= 200)
+        ground.wait("the first records", lambda: ground.taken() >= 200)
         ground.kill(worker)
         ground.produce(200)
         admin = KafkaAdminClient(bootstrap_servers=ground.broker.bootstrap_servers)
         ends = dict(ground.query("SELECT partition, next_offset + 20 FROM stream_offset"))
-        admin.delete_records({TopicPartition(TOPIC, p): int(end) for p, end in ends.items()})
+        admin.delete_records(
+            {TopicPartition(PAYMENTS.topic, p): int(end) for p, end in ends.items()}
+        )
         admin.close()
         ground.worker()
         ground.wait(
