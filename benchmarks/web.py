@@ -33,12 +33,12 @@ def web(run: Servers) -> Iterator[tuple[Process, int]]:
         yield process, port
 
 
-def bearer_token() -> str:
-    """The text of a token of a new operator of the fintech vertical."""
+def bearer_token(vertical: str = "fintech") -> str:
+    """The text of a token of a new operator of the vertical."""
     from lepton_apps.accounts import services
     from lepton_apps.accounts.models import Role
 
-    user, _ = services.create_operator(None, "benchmark", {"fintech": Role.OPERATOR})
+    user, _ = services.create_operator(None, "benchmark", {vertical: Role.OPERATOR})
     _, text = services.create_token(None, user, "benchmark")
     return text
 
