@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any, Final, get_args, get_type_hints
 
 import msgspec
@@ -113,10 +114,15 @@ class Shape:
                 known = ", ".join(list(row)[:20])
                 raise RowRefusedError(f"no column {exc} for {name}; there are: {known}") from exc
         if self.gathered:
-            names = [n for n in row if any(fnmatchcase(n, glob) for glob in self.gathered)]
+            names = _matching(tuple(row), tuple(self.gathered))
             found[self.into] = {self.prefix + name: _number(row[name]) for name in names}
         found.update(self.constants)
         return found
+
+
+@lru_cache(maxsize=16)  # the rows of a file have the same columns
+def _matching(columns: tuple[str, ...], globs: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in columns if any(fnmatchcase(name, glob) for glob in globs))
 
 
 def _number(value: Any) -> Any:
@@ -162,6 +168,7 @@ class Ingester:
         self._label = label
         self._max_bytes = max_bytes
         self._decoder = Decoder(stream, max_bytes)
+        self._numbers = _number_fields(stream.record_type)
         self._rows = 0
         self._last: datetime | None = None
         self.without_time = 0  # lines that kept the time of the one before
@@ -185,13 +192,25 @@ class Ingester:
         if self._is_line(fields):
             yield self._line(str(fields["message"]).encode(), number, at)
             return
-        value = msgspec.json.encode({name: v for name, v in fields.items() if v is not None})
-        value = _coerced(value, self._stream.record_type)
+        value = self._encoded(fields)
         arrival = self._arrival(value, at)
         key = arrival.entity_key.encode()
         yield Outgoing(self._stream.topic, key, value, arrival.occurred_at)
         if self._label is not None:
             yield from self._labels(self._label, row, arrival)
+
+    def _encoded(self, fields: dict[str, Any]) -> bytes:
+        """The record, with texts of a file as the numbers that its fields are."""
+        for name in self._numbers:
+            text = fields.get(name)
+            if not isinstance(text, str):
+                continue
+            try:
+                number = msgspec.convert(text, float, strict=False) if text.strip() else None
+            except msgspec.ValidationError as exc:
+                raise RowRefusedError(f"{name}: {text[:40]!r} is no number") from exc
+            fields[name] = number
+        return msgspec.json.encode({name: v for name, v in fields.items() if v is not None})
 
     def _is_line(self, fields: Mapping[str, Any]) -> bool:
         """A row that is only a text, for a stream of lines: it goes out as the line itself."""
@@ -270,17 +289,13 @@ class Ingester:
         yield Outgoing(rule.stream.topic, rule.stream.record_id(label).encode(), value, labelled_at)
 
 
-def _coerced(value: bytes, record_type: type[msgspec.Struct]) -> bytes:
-    """Texts of a file as the numbers and truths that the record's fields are."""
-    fields = msgspec.json.decode(value)
-    hints = {f.encode_name: f.type for f in msgspec.structs.fields(record_type)}
-    for name, text in fields.items():
-        if isinstance(text, str) and name in hints and _is_plain_number(hints[name]):
-            try:
-                fields[name] = msgspec.convert(text, float | None, strict=False)
-            except msgspec.ValidationError as exc:
-                raise RowRefusedError(f"{name}: {text[:40]!r} is no number") from exc
-    return msgspec.json.encode(fields)
+def _number_fields(record_type: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The fields that are numbers, by the names they have in JSON."""
+    return tuple(
+        declared.encode_name
+        for declared in msgspec.structs.fields(record_type)
+        if _is_plain_number(declared.type)
+    )
 
 
 def _is_plain_number(hint: Any) -> bool:
