@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol
 
@@ -20,19 +21,28 @@ class Console(Protocol):
     def isatty(self) -> bool: ...
 
 
+@dataclass
+class _Stage:
+    started_at: float
+    shown_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.shown_at = self.started_at
+
+
 class ProgressLines:
     """A ``Progress`` that writes stage, done/total, percent and elapsed seconds.
 
-    The first and the last report of a stage are always shown. Leaving the block ends the line.
+    The first and the last report of a stage are always shown. Stages may go on side by side.
+    Leaving the block ends the line.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._terminal = console.isatty()
         self._started = clock.monotonic()
-        self._stage = ""
-        self._stage_started = self._started
-        self._shown_at = 0.0
+        self._open: dict[str, _Stage] = {}
+        self._last = ""
         self._line_is_open = False
 
     def __enter__(self) -> ProgressLines:
@@ -48,16 +58,21 @@ class ProgressLines:
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         now = clock.monotonic()
-        is_edge = stage != self._stage or done >= total > 0
-        if stage != self._stage:
-            self._end_line()
-            self._stage, self._stage_started = stage, now
-        if not is_edge and now - self._shown_at < (TERMINAL_S if self._terminal else PLAIN_S):
+        is_last = done >= total > 0
+        known = self._open.get(stage)
+        if known is None:
+            known = self._open[stage] = _Stage(now)
+        elif not is_last and now - known.shown_at < (TERMINAL_S if self._terminal else PLAIN_S):
             return
-        self._shown_at = now
+        known.shown_at = now
+        if is_last:
+            del self._open[stage]  # should it come again, it begins anew
+        if stage != self._last and self._last not in self._open:
+            self._end_line()
+        self._last = stage
         share = f"{done / total:4.0%}" if total > 0 else "    "
         whole = f"{total:<9,}" if total > 0 else "?"
-        text = f"{stage:<24} {done:>9,}/{whole} {share} {now - self._stage_started:6.1f} s"
+        text = f"{stage:<32} {done:>9,}/{whole} {share} {now - known.started_at:6.1f} s"
         if self._terminal:
             self._console.write(CLEAR_LINE + text, ending="")
             self._line_is_open = True

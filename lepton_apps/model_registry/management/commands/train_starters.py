@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,9 +15,9 @@ from lepton_apps.common.errors import LeptonError
 from lepton_apps.model_registry import selectors, services
 from lepton_apps.model_registry.models import Role
 from lepton_apps.model_registry.progress import ProgressLines
-from lepton_apps.model_registry.training import metrics_table, starter_of, train
+from lepton_apps.model_registry.training import metrics_table, starter_of, trained_side_by_side
 from lepton_apps.verticals import registry
-from lepton_apps.verticals.contract import Stream, TrainingRecipe
+from lepton_apps.verticals.contract import Trained, TrainingRecipe
 
 TRAINING_LOCK = 5_287_301  # an advisory lock of PostgreSQL: one server trains starters at a time
 WAIT_S = 0.5
@@ -46,27 +46,29 @@ class Command(BaseCommand):
             ]
             if not missing:
                 self.stdout.write("Every stream has a champion; nothing to train.")
-            without_recipe = []
-            for stream in missing:
-                recipe = starter_of(stream)
-                if recipe is None:
-                    without_recipe.append(stream.name)
-                    continue
-                try:
-                    self._start(stream, recipe)
-                except LeptonError as exc:
-                    raise CommandError(f"{stream.name}: {exc.detail}") from exc
+            starters = {stream.name: starter_of(stream) for stream in missing}
+            without_recipe = [name for name, recipe in starters.items() if recipe is None]
+            self._start([recipe for recipe in starters.values() if recipe is not None])
             if without_recipe:
                 raise CommandError(
                     f"{', '.join(without_recipe)}: no champion, and the vertical declares no "
                     "recipe to train one by."
                 )
 
-    def _start(self, stream: Stream, recipe: TrainingRecipe) -> None:
-        self.stdout.write(f"{stream.name}: {recipe.summary}")
+    def _start(self, recipes: Sequence[TrainingRecipe]) -> None:
+        for recipe in recipes:
+            self.stdout.write(f"{recipe.stream}: {recipe.summary}")
         with ProgressLines(self.stdout) as progress:
-            version = train(recipe, None, progress)
-        self.stdout.write("\n".join(["", *metrics_table(version), ""]))
+            try:
+                for recipe, trained in trained_side_by_side(recipes, progress):
+                    self._promote(recipe, trained, progress.elapsed_s)
+            except LeptonError as exc:
+                raise CommandError(exc.detail) from exc
+
+    def _promote(self, recipe: TrainingRecipe, trained: Trained, seconds: float) -> None:
+        _, stream = registry.stream(recipe.stream)
+        version = services.register_version(stream, trained, None)
+        self.stdout.write("\n".join(["", stream.name, *metrics_table(version), ""]))
         services.promote(version, Role.CHAMPION, None, WHY, expected=None)
         better = services.baseline_ahead(version)
         if better is not None:
@@ -76,7 +78,7 @@ class Command(BaseCommand):
                     "all the same. Train one on your own data."
                 )
             )
-        done = f"{version} is champion of {stream.name} after {progress.elapsed_s:.1f} s."
+        done = f"{version} is champion of {stream.name} after {seconds:.1f} s."
         self.stdout.write(self.style.SUCCESS(done))
 
     @contextmanager
