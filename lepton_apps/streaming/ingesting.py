@@ -12,6 +12,7 @@ from typing import Any, Final, get_args, get_type_hints
 
 import msgspec
 
+from lepton_apps.common import clock
 from lepton_apps.common.errors import LeptonError, RecordRefusedError
 from lepton_apps.streaming.batch import Arrival, Decoder, decode, json_of
 from lepton_apps.streaming.files import Row, Unreadable
@@ -19,7 +20,6 @@ from lepton_apps.verticals.contract import LabelStream, Message, Stream
 
 POSITIVE: Final = ("1", "true", "anomaly", "fraud", "fault", "yes")
 UNNAMED: Final = "no-id"  # what a record without an id is called while it is checked
-FAR: Final = datetime(9000, 1, 1, tzinfo=UTC)  # files may hold any past, and any future
 
 
 class OptionRefusedError(LeptonError):
@@ -169,9 +169,14 @@ class Ingester:
         self._max_bytes = max_bytes
         self._decoder = Decoder(stream, max_bytes)
         self._numbers = _number_fields(stream.record_type)
+        self._now = clock.now()  # records from the future are refused, as a worker would
         self._rows = 0
         self._last: datetime | None = None
         self.without_time = 0  # lines that kept the time of the one before
+
+    def leave_out(self, rows: int) -> None:
+        """So many rows were left out: those after them keep their times."""
+        self._rows += rows
 
     def messages(self, row: Row) -> Iterator[Outgoing]:
         """The record of a row, and its label if it has one.
@@ -188,6 +193,8 @@ class Ingester:
         fields = self._shape.fields(row)
         at = self._time_of(fields, row, number)
         if self._times.field is not None and at is not None:
+            if self._times.column in fields and self._times.column not in self._shape.mapped:
+                del fields[self._times.column]  # the same time in its own words
             fields[self._times.field] = at.isoformat()
         if self._is_line(fields):
             yield self._line(str(fields["message"]).encode(), number, at)
@@ -233,7 +240,9 @@ class Ingester:
                 f"the line has {len(line)} bytes, more than MAX_RECORD_BYTES = {self._max_bytes}"
             )
         at = at or self._time_in(line, number)
-        return Outgoing(self._stream.topic, self._key_in(line), line, at)
+        key = self._key_in(line)
+        self._arrival(line, at, key)
+        return Outgoing(self._stream.topic, key, line, at)
 
     def _time_in(self, line: bytes, number: int) -> datetime:
         times = self._times
@@ -259,9 +268,10 @@ class Ingester:
             raise RowRefusedError("no key in the line (--key-regex)")
         return found.group(1) if found.groups() else found.group()
 
-    def _arrival(self, value: bytes, at: datetime | None) -> Arrival:
+    def _arrival(self, value: bytes, at: datetime | None, key: bytes | None = None) -> Arrival:
+        message = Message(value, key or self._key, at)
         try:
-            return self._decoder.arrival(Message(value, self._key, at), FAR, 0, None, UNNAMED)
+            return self._decoder.arrival(message, self._now, 0, None, UNNAMED)
         except RecordRefusedError as exc:
             raise RowRefusedError(f"{exc.detail} ({exc.path})") from exc
 

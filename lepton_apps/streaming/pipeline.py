@@ -7,6 +7,7 @@ Shape suffixes: B = rows, F = features, G = reasons.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from lepton_apps.streaming.batch import Arrival, Origin
 from lepton_apps.verticals.contract import Extraction, Loud, States, Stream, Tally
 
 HOME_PARTITION = 0  # every topic has it
+MAX_NAME = 100  # characters of an entity within the id of a decision that a tick made
 MOST_FEATURES = 16  # of a reason: beyond, they are parts of something that only evidence can show
 
 
@@ -227,7 +229,10 @@ def home(partition: int | None) -> int:
 
 def tick_arrival(stream: Stream, entity_key: str, at: datetime, origin: Origin) -> Arrival:
     """What a decision made at a tick is recorded under: the entity and the tick's time."""
-    record_id = f"tick:{origin.topic_id}:{origin.partition}:{entity_key}:{at.isoformat()}"
+    name = entity_key
+    if len(name) > MAX_NAME:  # an id has 200 characters
+        name = hashlib.sha256(name.encode()).hexdigest()
+    record_id = f"tick:{origin.topic_id}:{origin.partition}:{name}:{at.isoformat()}"
     payload = json.dumps({"tick": at.isoformat(), "entity_key": entity_key}).encode()
     key = decision_digest(stream.name, record_id)
     return Arrival(None, payload, record_id, key, entity_key, (), at, origin.partition, origin)

@@ -30,6 +30,12 @@ KIND = _KIND
 _DAYS_AND_MONTHS = "MonTueWedThuFriSatSunJanFebMarAprMayJunJulAugSepOctNovDec"
 NAMES_OF_TIME = np.frombuffer(_DAYS_AND_MONTHS.encode(), np.uint8).reshape(-1, 3).copy()
 UNITS = np.frombuffer(b"B KBMBGBTBkB", np.uint8).reshape(-1, 2).copy()
+_LEVELS = (
+    "trace debug info notice warn warning err error crit critical alert emerg fatal panic severe"
+)
+LEVELS = np.zeros((len(_LEVELS.split()), 9), np.uint8)  # the size, then the letters
+for _row, _word in enumerate(_LEVELS.split()):
+    LEVELS[_row, : 1 + len(_word)] = (len(_word), *_word.encode())
 OFFSET_BASIS = np.uint64(14695981039346656037)
 PRIME = np.uint64(1099511628211)
 MIX_1 = np.uint64(0xFF51AFD7ED558CCD)
@@ -99,7 +105,7 @@ def _take_separator(
     byte = text[at]
     if state[AFTER_EQUALS] and (byte == 34 or byte == 39):
         closing = _closing_quote(text, at, end)
-        if closing > at:
+        if closing > at and not _is_level(text, at + 1, closing):
             _put(out, state, byte)
             _star(out, span_P2, state, at + 1 - start, closing - start)
             _put(out, state, byte)
@@ -118,6 +124,7 @@ def _take_part(text: Any, at: int, start: int, end: int, out: Any, span_P2: Any,
     part_end, is_value, has_letter = _part(text, at, end)
     plain = not is_value
     is_value = bool(is_value or state[AFTER_EQUALS] or state[AFTER_USER])
+    is_value = is_value and not (state[AFTER_EQUALS] and _is_level(text, at, part_end))
     if not is_value:
         is_value = _is_time_name(text, at, part_end) or _is_host(text, at, part_end, end)
     state[AFTER_EQUALS] = 0
@@ -135,6 +142,21 @@ def _take_part(text: Any, at: int, start: int, end: int, out: Any, span_P2: Any,
     if has_letter:
         state[STAR_END] = -1
     return part_end
+
+
+@numba.njit(cache=True)
+def _is_level(text: Any, start: int, end: int) -> Any:
+    """Whether it says how bad the line is: ``level=error`` and ``level=info`` are two templates."""
+    for row in range(len(LEVELS)):
+        size = LEVELS[row, 0]
+        if size != end - start:
+            continue
+        place = 0
+        while place < size and (text[start + place] | 32) == LEVELS[row, 1 + place]:
+            place += 1
+        if place == size:
+            return True
+    return False
 
 
 @numba.njit(cache=True)

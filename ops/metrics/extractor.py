@@ -38,6 +38,8 @@ MEMORY: Final = 40_320  # minutes: four weeks; older ones count less and less
 WARM: Final = 30  # vectors before a metric can be called unusual
 LARGEST_Z: Final = 20.0
 SILENT_MS: Final = 300_000  # an entity that has sent vectors is missed after so long
+MANY_LATE: Final = 10  # records in a row that are late by more than
+JUMP_MS: Final = 600_000  # so much say that it was the newest one that was wrong
 LEAST_SHARE: Final = 0.01  # of the mean: a metric that hardly moves is not called wild for a trifle
 
 NAMES: Final = (
@@ -123,8 +125,10 @@ class MetricExtractor:
             if not entity.minute and minute > entity.newest // MINUTE_MS * MINUTE_MS:
                 entity.minute = minute
             if not entity.minute or minute < entity.minute:
-                entity.late += len(record.samples())
-                continue
+                entity.late += 1
+                if entity.late < MANY_LATE or at > entity.newest - JUMP_MS:
+                    continue
+                _set_back(entity, minute, at)
             _take_in(entity, record, at)
         for key, entity in entities.items():
             made.keep(key, entity)
@@ -184,6 +188,14 @@ class _Made:
             due_at=self.due_at,
             evidence=self._vectors,
         )
+
+
+def _set_back(entity: Entity, minute: int, at: int) -> None:
+    """Its clock was far ahead and is right again: the present is now, and what is usual stays."""
+    entity.minute, entity.newest, entity.late = minute, at, 0
+    rows = entity.known
+    rows["sum"] = rows["count"] = 0.0
+    rows["last_at"] = 0
 
 
 def _take_in(entity: Entity, record: MetricSample, at: int) -> None:

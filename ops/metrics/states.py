@@ -53,7 +53,7 @@ class Entity:
     newest: int = 0  # time of the newest sample
     vectors: int = 0  # put together so far
     resets: int = 0  # of counters, in this minute
-    late: int = 0  # samples of this minute that came too late for theirs
+    late: int = 0  # records that came too late for their minute since the last vector
 
     def row(self, name: str, most: int) -> int | None:
         """Where a metric is kept; None: there is no room for another one."""

@@ -284,3 +284,38 @@ def test_bad_samples_become_dead_letters_with_the_path_and_the_others_count() ->
     assert DeadLetter.objects.count() == len(bad)
     assert Decision.objects.filter(stream=METRICS.name).count() == len(good) - 1
     assert StreamOffset.objects.get().next_offset == len(messages)
+
+
+def test_an_entity_whose_clock_was_far_ahead_is_heard_again_once_it_is_right() -> None:
+    before = samples("web", [quiet_vector(minute) for minute in range(40)])
+    ahead = samples("web", [quiet_vector(40)], start=40 + 600)
+    after = samples("web", [quiet_vector(minute) for minute in range(41, 81)], start=41)
+    messages = [Raw(0, n, raw.key, raw.value) for n, raw in enumerate([*before, *ahead, *after])]
+    work(messages, METRICS.name)
+
+    end = START + timedelta(minutes=80)
+    told = Decision.objects.filter(stream=METRICS.name, occurred_at__lte=end)
+    assert told.count() >= 39 + 25
+
+
+def test_how_bad_a_line_is_belongs_to_its_template() -> None:
+    work(
+        lines(
+            *(
+                (("a", n, b"level=%s msg=done n=%d" % (level, n)))
+                for n, level in enumerate((b"info", b"error", b"info", b"error"))
+            )
+        )
+    )
+    found = {template_of(bytes(k.body)).text: template_of(bytes(k.body)).loudness
+             for k in Knowledge.objects.all()}  # fmt: skip
+    assert found == {"level=info msg=* n=*": 0, "level=error msg=* n=*": 2}
+
+
+def test_an_alert_of_an_entity_with_a_long_name_can_be_resolved(page: Client) -> None:
+    name = "k" * 200
+    work(lines(*((name, at, text) for key, at, text in STACK[:-1]), STACK[-1]))
+    alert = Alert.objects.get(entity_key=name)
+    answer = page.post(f"/alerts/{alert.id}/resolve/", {"positive": "1"}, follow=True)
+    alert.refresh_from_db()
+    assert (answer.status_code, alert.status) == (200, "confirmed")

@@ -149,6 +149,7 @@ class Command(BaseCommand):
         options = self._options
         limit = skip + options["limit"] if options["limit"] else None
         number = skip
+        ingester.leave_out(skip)
         with ProgressLines(self.stdout) as progress:
             for number, row in enumerate(islice(reading.rows, skip, limit), start=skip + 1):
                 if self._stopping:
@@ -233,6 +234,10 @@ class Command(BaseCommand):
         )  # fmt: skip
         if lines and not stream.plain_lines:
             raise CommandError(f"{stream.name} takes JSON records, not plain lines: --format.")
+        if lines and options["label_column"]:
+            raise CommandError(
+                f"Lines have no columns, so none is {options['label_column']!r} (--label-column)."
+            )
         if lines and not (options["key"] or options["key_regex"]):
             raise CommandError("Lines need --key-regex or --key: what they belong to.")
         times = self._times(stream)

@@ -112,7 +112,8 @@ class Command(BaseCommand):
                 live = True
             if live:
                 self._wait_until(record)
-            producer.send(record.topic, record.value, record.key.encode())
+            at_ms = int(record.occurred_at.timestamp() * 1000)
+            producer.send(record.topic, record.value, record.key.encode(), timestamp_ms=at_ms)
             if not live and sent and sent % SAY_EVERY == 0:
                 producer.flush()
                 self.stdout.write(f"{sent} of about {total} records of the past.")
