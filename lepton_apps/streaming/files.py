@@ -31,6 +31,7 @@ SUFFIXES: Final = {
 }
 COMPRESSED: Final = (".gz", ".zst")
 PARQUET_ROWS: Final = 8_192  # in memory at once
+PACKED_BYTES: Final = 16_384  # taken at once: little can unpack to much
 LONGEST_LINE: Final = 16 << 20  # bytes; no file without line ends may fill the memory
 
 
@@ -134,29 +135,52 @@ def _decompressed(name: str, raw: IO[bytes]) -> IO[bytes]:
     if suffix == ".gz":
         return cast(IO[bytes], gzip.GzipFile(fileobj=raw))
     if suffix == ".zst":
-        import zstandard
-
-        unpacked = _Unpacked(zstandard.ZstdDecompressor().stream_reader(raw))
-        return cast(IO[bytes], io.BufferedReader(unpacked, 1 << 20))
+        return cast(IO[bytes], io.BufferedReader(_Unpacked(raw), 1 << 20))
     return raw
 
 
 class _Unpacked(io.RawIOBase):
-    """A zstd stream whose damage is an ``OSError``, as of every other file."""
+    """zstd frames, one after the other. The library's own reader takes a torn end for the end.
 
-    def __init__(self, source: Any) -> None:
+    Raises:
+        EOFError: the last frame is not whole.
+        OSError: damage, as of every other file.
+    """
+
+    def __init__(self, source: IO[bytes]) -> None:
         self._source = source
+        self._frame: Any = None
+        self._packed = b""  # behind the end of the frame before
+        self._ready = b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            packed = self._packed or self._source.read(PACKED_BYTES)
+            self._packed = b""
+            if not packed:
+                if self._frame is not None:
+                    raise EOFError
+                return 0
+            self._unpack(packed)
+        taken = self._ready[: len(buffer)]
+        self._ready = self._ready[len(taken) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+    def _unpack(self, packed: bytes) -> None:
         import zstandard
 
+        if self._frame is None:
+            self._frame = zstandard.ZstdDecompressor().decompressobj()
         try:
-            return int(self._source.readinto(buffer))
+            self._ready = self._frame.decompress(packed)
         except zstandard.ZstdError as exc:
             raise OSError(f"damaged ({exc})") from exc
+        if self._frame.eof:
+            self._packed, self._frame = self._frame.unused_data, None
 
 
 def _rows(
@@ -166,7 +190,8 @@ def _rows(
         return (row.rstrip(b"\r\n") if isinstance(row, bytes) else row for row in _bounded(stream))
     if format_ == "jsonl":
         return _json_rows(stream)
-    separator = delimiter or ("\t" if ".tsv" in Path(name).name.lower() else ",")
+    separator = (delimiter or "").replace("\\t", "\t")
+    separator = separator or ("\t" if ".tsv" in Path(name).name.lower() else ",")
     return _csv_rows(stream, separator, header=header)
 
 
@@ -190,7 +215,7 @@ def _json_rows(stream: IO[bytes]) -> Iterator[Row]:
         elif line.strip():
             try:
                 yield decode(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
                 yield Unreadable(f"no JSON object: {exc}")
 
 
@@ -216,6 +241,19 @@ def _csv_rows(stream: IO[bytes], separator: str, *, header: bool) -> Iterator[Ro
             yield dict(zip(names, values, strict=True))
 
 
+def _in_microseconds(batch: Any) -> Any:
+    """Python's times hold no nanoseconds; the rest of one is left out."""
+    import pyarrow as pa
+
+    fields = [
+        field.with_type(pa.timestamp("us", field.type.tz))
+        if pa.types.is_timestamp(field.type) and field.type.unit == "ns"
+        else field
+        for field in batch.schema
+    ]
+    return pa.Table.from_batches([batch]).cast(pa.schema(fields), safe=False)
+
+
 @contextmanager
 def _parquet(name: str) -> Iterator[Reading]:
     if name == STANDARD_INPUT:
@@ -229,7 +267,7 @@ def _parquet(name: str) -> Iterator[Reading]:
             rows = (
                 row
                 for batch in file.iter_batches(batch_size=PARQUET_ROWS)
-                for row in batch.to_pylist()
+                for row in _in_microseconds(batch).to_pylist()
             )
             yield Reading(name, "parquet", rows, 0)
     except pa.ArrowInvalid as exc:

@@ -79,8 +79,16 @@ class Times:
                 if self.format == "iso":
                     raise
                 return _from_epoch(float(text), "epoch_ms" if float(text) > 1e11 else "epoch_s")
-        except (ValueError, OverflowError) as exc:
+        except (ValueError, OverflowError, OSError) as exc:
             raise RowRefusedError(f"{text[:60]!r} is no time ({exc})") from exc
+
+    def counted(self, number: int) -> datetime:
+        """The time of a row without any. Raises ``RowRefusedError`` past the end of time."""
+        assert self.start is not None
+        try:
+            return self.start + number * self.step
+        except OverflowError as exc:
+            raise RowRefusedError(f"row {number} would lie after the year 9999") from exc
 
     def _zoned(self, at: datetime) -> datetime:
         if at.tzinfo is not None:
@@ -88,6 +96,11 @@ class Times:
         if self.zone is None:
             raise RowRefusedError(f"{at.isoformat()} says no time zone: give one by --timezone")
         return at.replace(tzinfo=self.zone)
+
+
+def _first_group(found: re.Match[bytes]) -> bytes:
+    """Of the groups that took part; all that was found where there is none."""
+    return next((group for group in found.groups() if group is not None), found.group())
 
 
 def _from_epoch(value: float, unit: str) -> datetime:
@@ -110,7 +123,7 @@ class Shape:
         for name, column in self.mapped.items():
             try:
                 found[name] = column.format_map(row) if "{" in column else row[column]
-            except (KeyError, ValueError, IndexError) as exc:
+            except (KeyError, ValueError, IndexError, AttributeError, TypeError) as exc:
                 known = ", ".join(list(row)[:20])
                 raise RowRefusedError(f"no column {exc} for {name}; there are: {known}") from exc
         if self.gathered:
@@ -223,14 +236,15 @@ class Ingester:
         """A row that is only a text, for a stream of lines: it goes out as the line itself."""
         by_key = self._key is not None or self._key_regex is not None
         text = {"message", self._times.field} >= set(fields) and "message" in fields
-        return self._stream.plain_lines and by_key and text
+        is_text = isinstance(fields.get("message"), str)
+        return self._stream.plain_lines and by_key and text and is_text
 
     def _time_of(
         self, fields: Mapping[str, Any], row: Mapping[str, Any], number: int
     ) -> datetime | None:
         times = self._times
         if times.start is not None:
-            return times.start + number * times.step
+            return times.counted(number)
         value = row.get(times.column) if times.column else fields.get(times.field or "")
         return None if value in (None, "") else times.parsed(value)
 
@@ -247,11 +261,10 @@ class Ingester:
     def _time_in(self, line: bytes, number: int) -> datetime:
         times = self._times
         if times.start is not None:
-            return times.start + number * times.step
+            return times.counted(number)
         found = times.regex.search(line) if times.regex else None
         if found is not None:
-            text = (found.group(1) if found.groups() else found.group()).decode("utf-8", "replace")
-            self._last = times.parsed(text)
+            self._last = times.parsed(_first_group(found).decode("utf-8", "replace"))
         elif self._last is None:
             raise RowRefusedError("no time in the line, and none before it")
         else:
@@ -266,7 +279,7 @@ class Ingester:
         found = self._key_regex.search(line)
         if found is None:
             raise RowRefusedError("no key in the line (--key-regex)")
-        return found.group(1) if found.groups() else found.group()
+        return _first_group(found)
 
     def _arrival(self, value: bytes, at: datetime | None, key: bytes | None = None) -> Arrival:
         message = Message(value, key or self._key, at)

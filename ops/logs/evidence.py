@@ -140,7 +140,7 @@ def text_of(evidence: Mapping[str, Any]) -> AlertText:
             f"{entity} has been silent for {silent}",
             (
                 ("Entity", entity),
-                ("Last line", evidence["until"]),
+                ("Last line", shown(evidence["until"])),
                 ("Usual time between lines", f"{evidence['usual_gap_s']:g} s"),
             ),
         )
@@ -151,12 +151,12 @@ def text_of(evidence: Mapping[str, Any]) -> AlertText:
         (
             ("Entity", entity),
             ("Lines", str(evidence["num_lines"])),
-            ("Since", evidence["since"]),
-            ("Until", evidence["until"]),
+            ("Since", shown(evidence["since"])),
+            ("Until", shown(evidence["until"])),
         ),
     )
 
 
-def parsed(moment: str) -> datetime:
-    """A moment of evidence as a time."""
-    return datetime.fromisoformat(moment)
+def shown(moment: str) -> str:
+    """A moment of evidence as people read it."""
+    return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M:%S} UTC"

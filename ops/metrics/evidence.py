@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from lepton_apps.verticals.contract import AlertText, Loud
+from ops.logs.evidence import shown
 from ops.metrics.extractor import EPOCH, PLACES, Vector, place_of
 
 MOST_METRICS: Final = 6
@@ -76,7 +77,7 @@ def text_of(evidence: Mapping[str, Any]) -> AlertText:
     if not evidence:
         return AlertText("Unusual metrics", ())
     entity = str(evidence["entity"])
-    facts = (("Entity", entity), ("Minute", evidence["minute"]))
+    facts = (("Entity", entity), ("Minute", shown(evidence["minute"])))
     if evidence["kind"] == "silence":
         minutes = evidence["silent_min"]
         return AlertText(f"{entity} has sent no metrics for {minutes:g} minutes", facts)

@@ -9,9 +9,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from lepton_apps.common.progress import ProgressLines
 from lepton_apps.model_registry import selectors, services
 from lepton_apps.model_registry.models import ModelVersion, Role, RoleChange
-from lepton_apps.model_registry.progress import ProgressLines
 from lepton_apps.verticals.contract import Stream
 
 pytestmark = pytest.mark.django_db(transaction=True)

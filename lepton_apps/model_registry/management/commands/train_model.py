@@ -9,9 +9,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from lepton_apps.common.errors import LeptonError
+from lepton_apps.common.progress import ProgressLines
 from lepton_apps.model_registry import selectors, services
 from lepton_apps.model_registry.models import ModelVersion, Role
-from lepton_apps.model_registry.progress import ProgressLines
 from lepton_apps.model_registry.training import metrics_table, recipe_named, recipes, train
 from lepton_apps.verticals import registry
 

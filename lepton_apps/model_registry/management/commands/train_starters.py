@@ -12,9 +12,9 @@ from django.core.management.base import BaseCommand, CommandError
 from lepton_apps.common import clock
 from lepton_apps.common.db import raw_connection
 from lepton_apps.common.errors import LeptonError
+from lepton_apps.common.progress import ProgressLines
 from lepton_apps.model_registry import selectors, services
 from lepton_apps.model_registry.models import Role
-from lepton_apps.model_registry.progress import ProgressLines
 from lepton_apps.model_registry.training import metrics_table, starter_of, trained_side_by_side
 from lepton_apps.verticals import registry
 from lepton_apps.verticals.contract import Trained, TrainingRecipe

@@ -18,7 +18,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from lepton_apps.common import clock
 from lepton_apps.common.errors import LeptonError
-from lepton_apps.model_registry.progress import ProgressLines
+from lepton_apps.common.progress import ProgressLines
 from lepton_apps.streaming.files import (
     FORMATS,
     STANDARD_INPUT,
@@ -44,6 +44,7 @@ LINGER_MS = 200
 SHOWN_REFUSALS = 5
 SHOWN_DRY = 3
 TELL_EVERY = 2_000  # rows
+LONGEST_STEP_S = 366 * 86_400.0
 FLUSH_EVERY = 200_000  # rows: a refusal of the broker comes out soon
 
 EXAMPLES = r"""
@@ -102,6 +103,12 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self._options = options
+        for name in ("skip", "limit", "rate"):
+            if not options[name] >= 0:
+                raise CommandError(f"--{name} {options[name]} is not 0 or above.")
+        delimiter = options["delimiter"]
+        if delimiter is not None and len(delimiter.replace("\\t", "\t")) != 1:
+            raise CommandError(f"--delimiter {delimiter!r} is not one character.")
         self._sent: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
         self._stopping = False
@@ -111,6 +118,7 @@ class Command(BaseCommand):
             ingester = self._ingester(stream)
             for name in options["files"]:
                 check_there(name)
+                self._format_of(name)
             previous = signal.signal(signal.SIGINT, self._stop)
             try:
                 self._all_files(ingester)
@@ -128,9 +136,7 @@ class Command(BaseCommand):
         producer = None if options["dry_run"] else Producer(linger_ms=LINGER_MS)
         try:
             for place, name in enumerate(options["files"]):
-                chosen = options["format"]
-                if chosen == "auto":
-                    chosen = "lines" if name == STANDARD_INPUT else format_of(name)
+                chosen = self._format_of(name)
                 with opened(
                     name, chosen, delimiter=options["delimiter"], header=not options["no_header"]
                 ) as reading:
@@ -156,7 +162,7 @@ class Command(BaseCommand):
                     number -= 1
                     break
                 try:
-                    for message in ingester.messages(row):
+                    for message in list(ingester.messages(row)):  # all of a row, or nothing
                         self._send(message, producer)
                 except RowRefusedError as exc:
                     self._refuse(reading.name, number, str(exc))
@@ -225,13 +231,15 @@ class Command(BaseCommand):
             raise CommandError(f"No stream {name!r}. Streams: {', '.join(sorted(known))}.")
         return known[name]
 
+    def _format_of(self, name: str) -> str:
+        chosen = str(self._options["format"])
+        if chosen != "auto":
+            return chosen
+        return "lines" if name == STANDARD_INPUT else format_of(name)
+
     def _ingester(self, stream: Stream) -> Ingester:
         options = self._options
-        lines = any(
-            (options["format"] if options["format"] != "auto" else
-             "lines" if name == STANDARD_INPUT else format_of(name)) == "lines"
-            for name in options["files"]
-        )  # fmt: skip
+        lines = any(self._format_of(name) == "lines" for name in options["files"])
         if lines and not stream.plain_lines:
             raise CommandError(f"{stream.name} takes JSON records, not plain lines: --format.")
         if lines and options["label_column"]:
@@ -278,8 +286,8 @@ class Command(BaseCommand):
                 if zone is None:
                     raise CommandError("--start says no time zone: give one by --timezone.")
                 start = start.replace(tzinfo=zone)
-        if options["step"] <= 0:
-            raise CommandError(f"--step {options['step']} is not above 0.")
+        if not 0 < options["step"] < LONGEST_STEP_S:
+            raise CommandError(f"--step {options['step']} is not above 0 and below a year.")
         return Times(
             time_field(stream.record_type),
             options["time_column"],
@@ -293,6 +301,8 @@ class Command(BaseCommand):
     def _label(self, stream: Stream) -> LabelRule | None:
         options = self._options
         if not options["label_column"]:
+            if options["label_stream"]:
+                raise CommandError("--label-stream needs --label-column: which rows to label.")
             return None
         known: dict[str, LabelStream] = {
             s.name: s
