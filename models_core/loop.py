@@ -81,8 +81,7 @@ def _run(
         if share >= first and not is_settled:
             module.settle(train)
             is_settled = True
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * _warmup_cosine(_within(share, first), recipe)
+        _set_learning_rate(optimizer, _warmup_cosine(_within(share, first), recipe), recipe)
         with torch.autocast(device.type, torch.bfloat16, enabled=_takes_bfloat16(recipe, device)):
             if not is_settled:
                 loss = _beside(module, x_NF[row_B], y_N[row_B])
@@ -113,6 +112,11 @@ def _run(
         progress("fit", recipe.steps, recipe.steps)
     module.load_state_dict(best_weights)
     return history
+
+
+def _set_learning_rate(optimizer: torch.optim.Optimizer, share: float, recipe: FitRecipe) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.learning_rate * share
 
 
 def _loss(module: BinaryModule, x_BF: Tensor, y_B: Tensor, weight_B: Tensor) -> Tensor:

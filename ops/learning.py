@@ -19,7 +19,7 @@ from lepton_apps.verticals.contract import FeatureSchema, Progress, Trained
 from ops.policy import ALARM, NOTICE
 
 if TYPE_CHECKING:
-    from models_core import Calibration, Model, Table
+    from models_core import Calibration, FitRecipe, Model, Table
 
 Rows = NDArray[np.float32]
 Scores = NDArray[np.float64]
@@ -55,6 +55,11 @@ class Method:
     # In the end on all rows, thresholds included. For models too narrow to learn rows by heart: what
     # was new in the last weeks is usual from then on.
     refit: bool = False
+
+    @property
+    def width(self) -> int:
+        """Columns of a row."""
+        return len(self.schema.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +98,7 @@ def train(
         quiet_NF, [int(len(quiet_NF) * share) for share in CUTS]
     )
     validation = _table(method, memory[:0], chosen, seed=2)
-    recipe = core.FitRecipe(
-        steps=method.steps,
-        auxiliary_share=0.95,
-        batch_size=method.batch_size,
-        learning_rate=3e-3,
-        evaluate_every=method.steps,  # the joining has been fitted to its end by then
-        max_seconds=max_seconds / 2 if method.refit else max_seconds,
-        precision="float32",
-    )
-    spec = core.Spec(method.architecture, len(method.schema.names))
+    recipe, spec = _recipe(method, max_seconds), core.Spec(method.architecture, method.width)
     model = core.fit(spec, _table(method, memory, fitted, seed=1), validation, recipe, progress)
 
     progress("thresholds", 0, 1)
@@ -135,6 +131,20 @@ def train(
         baseline=baseline,
     )
     return Trained(files=files, metrics=metrics, baseline=baseline)
+
+
+def _recipe(method: Method, max_seconds: float) -> FitRecipe:
+    import models_core as core
+
+    return core.FitRecipe(
+        steps=method.steps,
+        auxiliary_share=0.95,
+        batch_size=method.batch_size,
+        learning_rate=3e-3,
+        evaluate_every=method.steps,  # the joining has been fitted to its end by then
+        max_seconds=max_seconds / 2 if method.refit else max_seconds,
+        precision="float32",
+    )
 
 
 def _require_enough(quiet_NF: Rows) -> None:
