@@ -35,7 +35,8 @@ class Calibration:
     Log odds above 12, a probability of 1 - 6e-6, go on as their logarithm: no validation table can
     tell them apart, and the plain curve runs out of float64 numbers below 1 from about 22, where
     an easy problem's surest alerts would tie. So two float32 logits share no probability while
-    the log odds lie between -700 and 500. Results are strictly inside (0, 1).
+    the log odds lie between -700 and 500 and are not within 1e-8 of 0. Results are strictly inside
+    (0, 1).
 
     >>> Calibration(1.0, 0.0).apply(np.array([0.0], dtype=np.float32)).tolist()
     [0.5]
