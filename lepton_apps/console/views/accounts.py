@@ -24,11 +24,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from lepton_apps.accounts.services import (
-    PasswordUsedError,
-    choose_password,
-    must_choose_password,
-)
+from lepton_apps.accounts.errors import PasswordUsedError
+from lepton_apps.accounts.services import choose_password, must_choose_password
 from lepton_apps.common import clock
 from lepton_apps.console import services
 from lepton_apps.console.forms import ChangePasswordForm, ChoosePasswordForm
