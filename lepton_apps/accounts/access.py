@@ -23,6 +23,7 @@ ORDER = (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
 HELD = f"""
 SELECT vertical FROM {VerticalAccess._meta.db_table} WHERE user_id = %s::bigint AND role = ANY(%s)
 """  # noqa: S608 - the name of our own model
+ROLES = f"SELECT vertical, role FROM {VerticalAccess._meta.db_table} WHERE user_id = %s::bigint"  # noqa: S608 - as above
 CAME_WITH: Final = "_came_with"  # that a request came with, on the user whom it belongs to
 
 
@@ -32,6 +33,14 @@ class Scope:
 
     verticals: frozenset[str] | None = None  # None: all that the account has
     role: Role | None = None  # the strongest that may be used; None: whatever the account has
+
+    def capped(self, roles: dict[str, Role]) -> dict[str, Role]:
+        """What is left of the account's roles by vertical."""
+        return {
+            vertical: role if self.role is None else min(role, self.role, key=ORDER.index)
+            for vertical, role in roles.items()
+            if self.verticals is None or vertical in self.verticals
+        }
 
     def narrowed(self, held: frozenset[str], role: Role) -> frozenset[str]:
         """What is left of the verticals where the account has at least ``role``."""
@@ -86,6 +95,18 @@ def verticals_of(user: User | AnonymousUser, role: Role = Role.VIEWER) -> frozen
         rows = db.rows(HELD, [user.pk, [str(each) for each in _roles_from(role)]])
         held = _registered() & frozenset(vertical for (vertical,) in rows)
     return scope_of(user).narrowed(held, role)
+
+
+def roles_of(user: User | AnonymousUser) -> dict[str, Role]:
+    """The strongest role in each registered vertical where the user has one. At most one query."""
+    if not user.is_authenticated or not user.is_active:
+        return {}
+    if user.is_superuser:
+        roles = dict.fromkeys(_registered(), Role.ADMIN)
+    else:
+        rows = db.rows(ROLES, [user.pk])
+        roles = {vertical: Role(role) for vertical, role in rows if vertical in _registered()}
+    return scope_of(user).capped(roles)
 
 
 def require(user: User | AnonymousUser, vertical: str, role: Role = Role.VIEWER) -> None:

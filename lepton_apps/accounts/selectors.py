@@ -46,7 +46,7 @@ def people(actor: User) -> list[Person]:
 def person(actor: User, username: str) -> Person:
     """One of ``people``. Raises NotFoundError and PermissionRefusedError."""
     verticals = access.administered(actor)
-    user = User.objects.filter(username=username).first()
+    user = User.objects.filter(username=username.replace("\0", "")).first()
     if user is None or not access.knows(actor, user):
         raise NotFoundError(f"No account named {username!r}.", username=username)
     return _persons(User.objects.filter(pk=user.pk), verticals)[0]
@@ -61,11 +61,6 @@ def _persons(users: QuerySet[User], verticals: frozenset[str]) -> list[Person]:
         roles[row.user_id][row.vertical] = Role(row.role)
     waiting = set(OneTimePassword.objects.filter(user__in=found).values_list("user_id", flat=True))
     return [Person(user, roles[user.pk], user.token_count, user.pk in waiting) for user in found]
-
-
-def roles_of(user: User) -> dict[str, Role]:
-    """The strongest role by vertical, as far as the user's credential lets it; weakest first."""
-    return {key: role for role in access.ORDER for key in access.verticals_of(user, role)}
 
 
 def tokens_of(user: User, *, all_of_them: bool = False) -> list[ApiToken]:

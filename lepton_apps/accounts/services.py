@@ -43,10 +43,10 @@ ONE_AT_A_TIME: Final = "SELECT pg_advisory_xact_lock(hashtextextended('who admin
 
 def account(username: str) -> User:
     """The account of that name. Raises NotFoundError."""
-    try:
-        return User.objects.get(username=username)
-    except User.DoesNotExist:
-        raise NotFoundError(f"No account named {username!r}.", username=username) from None
+    user = User.objects.filter(username=username.replace("\0", "")).first()
+    if user is None:
+        raise NotFoundError(f"No account named {username!r}.", username=username)
+    return user
 
 
 # --- rights
