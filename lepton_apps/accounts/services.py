@@ -175,8 +175,10 @@ def create_operator(
     Raises UsernameRefusedError, UsernameTakenError, NotFoundError for an unknown vertical, and
     PermissionRefusedError.
     """
-    if actor is not None and (is_superuser or not roles):
+    if actor is not None and is_superuser:
         access.require_superuser(actor)
+    if actor is not None and not roles and not access.is_superuser(actor):
+        raise PermissionRefusedError("Give the account a role in a vertical that you administer.")
     try:
         User.username_validator(username)
         User._meta.get_field("username").run_validators(username)

@@ -37,6 +37,7 @@ KNOWN_COOKIE: Final = f"{settings.COOKIE_PREFIX}known_browser"
 KNOWN_FOR: Final = timedelta(days=90)
 
 
+@method_decorator(require_http_methods(["GET", "HEAD", "POST"]), name="dispatch")
 class SignInView(LoginView):
     """GET and POST /sign-in/. Too many failures answer 429 without looking at the password."""
 
@@ -84,7 +85,10 @@ def wait_text(wait: timedelta) -> str:
     )
 
 
-@method_decorator([sensitive_post_parameters(), never_cache], name="dispatch")
+@method_decorator(
+    [require_http_methods(["GET", "HEAD", "POST"]), sensitive_post_parameters(), never_cache],
+    name="dispatch",
+)
 class ChoosePasswordView(RedirectURLMixin, View):
     """GET and POST /choose-password/, for somebody who has just given a one-time password."""
 
