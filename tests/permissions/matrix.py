@@ -2,12 +2,14 @@
 
 A route that has no row here fails the test, and so does a method that answers without one. To add
 a route, add its line to ROWS: the method, the route as in urls.py (without the slash at its end),
-and the rule. What is in ``<...>`` is filled in with something of fintech that is there.
+and the rule. What is in ``<...>`` is filled in with something of fintech that is there: MADE in
+``test_matrix.py`` makes it, or ``fill`` of the row names it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -41,6 +43,7 @@ class Row:
     route: str
     rule: Rule
     body: Any = None
+    fill: Mapping[str, str] = field(default_factory=dict)  # for places that MADE does not know
 
 
 class Outcome(Enum):
