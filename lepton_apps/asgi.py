@@ -17,6 +17,7 @@ from channels.sessions import CookieMiddleware  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
 
+from lepton_apps.common.headers import RAW_HEADERS  # noqa: E402
 from lepton_apps.onehop import OneHop  # noqa: E402
 from lepton_apps.realtime.consumers import AlertFeedConsumer, refuse_unknown_path  # noqa: E402
 from lepton_apps.realtime.live import LiveFeed  # noqa: E402
@@ -28,20 +29,17 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 ALIVE = b'{"status":"ok"}'
+SOCKETS = [
+    path("ws/alerts/", AlertFeedConsumer.as_asgi),  # type: ignore[arg-type]
+    re_path("", refuse_unknown_path),  # type: ignore[arg-type]
+]
 
 
 class Application:
     """One web process. The server must offer lifespan: the listener runs on its loop."""
 
     def __init__(self) -> None:
-        self._sockets = CookieMiddleware(
-            URLRouter(
-                [
-                    path("ws/alerts/", AlertFeedConsumer.as_asgi),  # type: ignore[arg-type,list-item]
-                    re_path("", refuse_unknown_path),  # type: ignore[arg-type,list-item]
-                ]
-            )
-        )
+        self._sockets = CookieMiddleware(URLRouter(SOCKETS))  # type: ignore[arg-type]
         self._http: OneHop | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,6 +80,7 @@ async def _say_alive(send: Send) -> None:
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(ALIVE)).encode()),
+        *RAW_HEADERS,
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": ALIVE})

@@ -20,6 +20,7 @@ from typing import Any, cast
 from urllib.parse import unquote_to_bytes
 
 from lepton_apps.common.errors import LeptonError
+from lepton_apps.common.headers import RAW_HEADERS
 from lepton_apps.realtime.lanes import Lane
 
 log = logging.getLogger(__name__)
@@ -239,6 +240,7 @@ async def _refuse(error: LeptonError, send: Send) -> None:
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),  # what is left of the body is not read
+        *RAW_HEADERS,
     ]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

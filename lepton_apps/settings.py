@@ -165,10 +165,11 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    # First: what the others answer by themselves carries its headers too.
+    "lepton_apps.console.middleware.SecurityHeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "lepton_apps.api.middleware.MeasureMiddleware",
-    "lepton_apps.console.middleware.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -216,9 +217,15 @@ LOGIN_URL = "console:sign-in"
 LOGIN_REDIRECT_URL = "console:alerts"
 LOGOUT_REDIRECT_URL = "console:sign-in"
 SESSION_COOKIE_AGE = 12 * 3600
-SESSION_COOKIE_SECURE = SECURE_COOKIES
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
 SESSION_COOKIE_HTTPONLY = True
-CSRF_COOKIE_SECURE = SECURE_COOKIES
+# Not Strict: a link to an alert in a chat has to find its reader signed in.
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+# A browser takes a cookie of this name over TLS alone, from this very host, for all paths: no page
+# of a sibling domain can put one in its place.
+COOKIE_PREFIX = "__Host-" if SECURE_COOKIES else ""
+SESSION_COOKIE_NAME = f"{COOKIE_PREFIX}sessionid"
+CSRF_COOKIE_NAME = f"{COOKIE_PREFIX}csrftoken"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from importlib import import_module
+
 from django.apps import AppConfig
 
 
@@ -8,3 +10,6 @@ class AccountsConfig(AppConfig):
 
     name = "lepton_apps.accounts"
     label = "accounts"
+
+    def ready(self) -> None:
+        import_module("lepton_apps.accounts.checks")

@@ -17,7 +17,7 @@ from django.contrib.sessions.models import Session
 from django.utils.crypto import constant_time_compare
 
 from lepton_apps.accounts import access
-from lepton_apps.accounts.models import ApiToken
+from lepton_apps.accounts.models import ApiToken, Role
 from lepton_apps.common import clock
 
 
@@ -40,7 +40,7 @@ Credential = SessionCredential | TokenCredential
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The active user behind a valid credential, and the verticals that user may see."""
+    """The active user behind a valid credential, and the verticals that may be seen by it."""
 
     user_id: int
     username: str
@@ -55,7 +55,8 @@ def holders(credentials: Collection[Credential]) -> dict[Credential, Holder]:
     """
     sessions = _sessions([c.key for c in credentials if isinstance(c, SessionCredential)])
     tokens = _tokens([c.digest for c in credentials if isinstance(c, TokenCredential)])
-    user_ids = {user_id for user_id, _ in sessions.values()} | set(tokens.values())
+    user_ids = {user_id for user_id, _ in sessions.values()}
+    user_ids |= {token.user_id for token in tokens.values()}
     users = {user.pk: user for user in User.objects.filter(pk__in=user_ids, is_active=True)}
     verticals = access.verticals_by_user(users.values())
     # One hash for each user, not for each of the user's sockets.
@@ -64,15 +65,19 @@ def holders(credentials: Collection[Credential]) -> dict[Credential, Holder]:
 
     found: dict[Credential, Holder] = {}
     for credential in credentials:
+        scope = access.UNLIMITED
         if isinstance(credential, TokenCredential):
-            user = users.get(tokens.get(credential.digest, 0))
+            token = tokens.get(credential.digest)
+            user = users.get(token.user_id) if token else None
+            scope = access.scope_of_token(token) if token else scope
         else:
             user_id, carried = sessions.get(credential.key, (0, ""))
             user = users.get(user_id)
             if not any(constant_time_compare(carried, h) for h in hashes.get(user_id, ())):
                 user = None
         if user is not None:
-            found[credential] = Holder(user.pk, user.get_username(), verticals[user.pk])
+            seen = scope.narrowed(verticals[user.pk], Role.VIEWER)
+            found[credential] = Holder(user.pk, user.get_username(), seen)
     return found
 
 
@@ -99,13 +104,13 @@ def _signed_in(session_data: str) -> tuple[int, str] | None:
         return None
 
 
-def _tokens(digests: list[str]) -> dict[str, int]:
+def _tokens(digests: list[str]) -> dict[str, ApiToken]:
     if not digests:
         return {}
     rows = ApiToken.objects.filter(
         digest__in=set(digests), revoked_at=None, expires_at__gt=clock.now()
     )
-    return dict(rows.values_list("digest", "user_id"))
+    return {token.digest: token for token in rows}
 
 
 def _auth_hashes(user: User) -> tuple[str, ...]:

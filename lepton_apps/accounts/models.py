@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 
@@ -44,7 +45,11 @@ class OneTimePassword(models.Model):
 
 
 class ApiToken(models.Model):
-    """A token that acts as its user. Only its hash is stored; the text is shown once."""
+    """A token that acts as its user, as far as its scope lets it.
+
+    Only its hash is stored; the text is shown once. The scope never changes: another one is
+    another token.
+    """
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens"
@@ -54,5 +59,7 @@ class ApiToken(models.Model):
     prefix = models.CharField(max_length=12)  # to tell tokens apart, never to sign in
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
+    verticals = ArrayField(models.CharField(max_length=64), null=True)  # null: all of the user's
+    role = models.CharField(max_length=16, choices=Role, blank=True, default="")  # "": no limit
     last_used_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Q
 
+from lepton_apps.accounts import access
 from lepton_apps.accounts.models import ApiToken
 from lepton_apps.common import clock, db
 
@@ -39,7 +40,7 @@ def digest(text: str) -> str:
 
 
 def verify(text: str) -> ApiToken | None:
-    """The valid token of a text, with its active user; None for every other text.
+    """The valid token of a text, with its active user, whom its scope limits; else None.
 
     Any text costs one hash and one query, whatever is wrong with it. The time of use is written
     down at most once a minute.
@@ -49,7 +50,8 @@ def verify(text: str) -> ApiToken | None:
     if not found:
         return None
     token = ApiToken.from_db(DEFAULT_DB_ALIAS, TOKEN_FIELDS, found[0][: len(TOKEN_FIELDS)])
-    token.user = User.from_db(DEFAULT_DB_ALIAS, USER_FIELDS, found[0][len(TOKEN_FIELDS) :])
+    owner = User.from_db(DEFAULT_DB_ALIAS, USER_FIELDS, found[0][len(TOKEN_FIELDS) :])
+    token.user = access.by_token(owner, token)
     before = now - USE_NOTED_EVERY
     if token.last_used_at is None or token.last_used_at < before:
         ApiToken.objects.filter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lepton_apps.common.errors import FilterRefusedError as FilterRefusedError
 from lepton_apps.common.errors import LeptonError
 
 
@@ -23,13 +24,6 @@ class AssigneeRefusedError(LeptonError):
     """The person cannot work on alerts of that vertical."""
 
     code = "assignee_refused"
-    status = 400
-
-
-class FilterRefusedError(LeptonError):
-    """A filter of a list has a value it cannot have."""
-
-    code = "filter_refused"
     status = 400
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from rest_framework import serializers
 
+from lepton_apps.api.account_serializers import TokenSerializer
 from lepton_apps.common import clock
 from lepton_apps.streaming.batch import LABEL_AHEAD, is_absurd
 
@@ -97,6 +98,7 @@ class MeSerializer(serializers.Serializer[Any]):
     username = serializers.CharField()
     is_superuser = serializers.BooleanField()
     verticals = VerticalSerializer(many=True)
+    token = TokenSerializer(allow_null=True, help_text="that this request came with")
 
 
 class PartitionSerializer(serializers.Serializer[Any]):

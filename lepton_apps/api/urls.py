@@ -11,7 +11,16 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 
 from lepton_apps.api import openapi
-from lepton_apps.api.views import alerts, dead_letters, decisions, labels, me, streams
+from lepton_apps.api.views import (
+    accounts,
+    alerts,
+    audit,
+    dead_letters,
+    decisions,
+    labels,
+    me,
+    streams,
+)
 from lepton_apps.api.views.base import UnknownView
 from lepton_apps.api.views.foreign import guarded
 from lepton_apps.verticals import registry
@@ -20,6 +29,11 @@ View = Callable[..., HttpResponseBase]
 
 VIEWS: dict[str, View] = {
     "me": me.MeView.as_view(),
+    "accounts": accounts.AccountsView.as_view(),
+    "audit": audit.AuditView.as_view(),
+    "audit/export": audit.AuditExportView.as_view(),
+    "tokens": accounts.TokensView.as_view(),
+    "tokens/<int:token_id>/revoke": accounts.RevokeTokenView.as_view(),
     "schema": SpectacularJSONAPIView.as_view(generator_class=openapi.Generator),
     "streams": streams.StreamsView.as_view(),
     "streams/<str:name>": streams.StreamView.as_view(),

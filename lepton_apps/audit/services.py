@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django.contrib.auth.models import AbstractBaseUser
 
@@ -10,6 +10,7 @@ from lepton_apps.audit.models import AuditEntry
 from lepton_apps.common import clock
 
 SERVER = "lepton"
+CAME_BY: Final = "_came_by"  # on a user who came by a token: what tells that token from others
 
 
 def record(
@@ -22,6 +23,8 @@ def record(
     **data: Any,
 ) -> AuditEntry:
     """Write down an act; call it inside the transaction that does the thing. None: the server."""
+    if by_token := getattr(actor, CAME_BY, ""):
+        data["by_token"] = by_token
     return AuditEntry.objects.create(
         at=clock.now(),
         actor_id=None if actor is None else actor.pk,

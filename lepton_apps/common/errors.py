@@ -31,6 +31,13 @@ class PermissionRefusedError(LeptonError):
     status = 403
 
 
+class FilterRefusedError(LeptonError):
+    """A filter of a list has a value it cannot have."""
+
+    code = "filter_refused"
+    status = 400
+
+
 class RecordRefusedError(LeptonError):
     """A record that no retry can help. ``path`` names the field where it is known."""
 

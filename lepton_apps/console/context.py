@@ -7,6 +7,7 @@ from typing import Any, Final
 from django.http import HttpRequest
 
 from lepton_apps.accounts import access
+from lepton_apps.accounts.models import Role
 from lepton_apps.alerts import selectors as alerts
 from lepton_apps.alerts.models import Alert
 from lepton_apps.verticals import registry
@@ -18,6 +19,9 @@ SECTIONS: Final = {
     "dead-letters": "streams",
     "dead-letter": "streams",
     "panels": "panels",
+    "people": "people",
+    "person": "people",
+    "audit": "audit",
 }
 
 
@@ -35,10 +39,12 @@ def console(request: HttpRequest) -> dict[str, Any]:
         "vertical": vertical,
         "verticals": [],
         "open_alerts": 0,
+        "administers": False,
     }
     user = getattr(request, "user", None)
     if user is not None and user.is_authenticated:
-        seen = access.verticals_of(user)
+        seen = access.roles_of(user)
+        facts["administers"] = Role.ADMIN in seen.values() or access.is_superuser(user)
         facts["verticals"] = [v for v in registry.verticals() if v.key in seen]
-        facts["open_alerts"] = alerts.status_counts(seen)[Alert.Status.OPEN]
+        facts["open_alerts"] = alerts.status_counts(frozenset(seen))[Alert.Status.OPEN]
     return {"console": facts}

@@ -1,28 +1,17 @@
-"""The content security policy of every answer."""
+"""The security headers of every answer, static files and errors of other middleware included."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-POLICY: Final = "; ".join(
-    (
-        "default-src 'self'",  # the feed's websocket is of the same origin too
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "object-src 'none'",
-        "base-uri 'none'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-    )
-)
+from lepton_apps.common.headers import HEADERS, ONLY_TLS
 
 
-class ContentSecurityPolicyMiddleware:
+class SecurityHeadersMiddleware:
     """Nothing inline and nothing from another host runs, whatever gets into a page."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -30,5 +19,9 @@ class ContentSecurityPolicyMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        response.headers.setdefault("Content-Security-Policy", POLICY)
+        for name, value in HEADERS.items():
+            response.headers[name] = value
+        if settings.SECURE_COOKIES:
+            # By ourselves: behind a proxy that ends TLS, Django takes every request for plain HTTP.
+            response.headers[ONLY_TLS[0]] = ONLY_TLS[1]
         return response

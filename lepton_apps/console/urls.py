@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from django.urls import path
 
-from lepton_apps.console.views import accounts, alerts, dead_letters, panels, streams
+from lepton_apps.console.views import (
+    accounts,
+    alerts,
+    audit,
+    dead_letters,
+    own_account,
+    panels,
+    people,
+    streams,
+)
 
 app_name = "console"
 
@@ -39,4 +48,21 @@ urlpatterns = [
     path("choose-password/", accounts.ChoosePasswordView.as_view(), name="choose-password"),
     path("password/", accounts.change_password, name="password"),
     path("sign-out/", accounts.sign_out, name="sign-out"),
+    path("account/", own_account.account_page, name="account"),
+    path("account/tokens/", own_account.create_token, name="create-token"),
+    path("account/tokens/<int:token_id>/revoke/", own_account.revoke_token, name="revoke-token"),
+    path("account/sessions/end/", own_account.end_sessions, name="end-sessions"),
+    path("accounts/", people.people_page, name="people"),
+    path("accounts/<str:username>/", people.person_page, name="person"),
+    path("accounts/<str:username>/role/", people.change_role, name="change-role"),
+    path("accounts/<str:username>/password/", people.reset_password, name="reset-password"),
+    path("accounts/<str:username>/active/", people.change_active, name="change-active"),
+    path("accounts/<str:username>/superuser/", people.change_superuser, name="change-superuser"),
+    path("accounts/<str:username>/sessions/end/", people.end_sessions, name="end-all-sessions"),
+    path(
+        "accounts/<str:username>/tokens/<int:token_id>/revoke/",
+        people.revoke_token,
+        name="revoke-their-token",
+    ),
+    path("audit/", audit.audit_page, name="audit"),
 ]

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qs, urlparse
+from urllib.parse import parse_qs
 from uuid import UUID
 
 from channels.exceptions import ChannelFull
-from channels.security.websocket import OriginValidator
 from django.conf import settings
 from django.db import Error as DatabaseError
 
@@ -37,6 +36,7 @@ from lepton_apps.realtime.cursor import NOTHING_YET, Cursor
 from lepton_apps.realtime.guard import refusal
 from lepton_apps.realtime.layer import Message, group_of
 from lepton_apps.realtime.live import LiveFeed
+from lepton_apps.realtime.origin import is_known_host, is_own_origin
 from lepton_apps.verticals import registry
 
 MAX_FRAME = 1_024  # characters of a client's frame; it has nothing to say but ping
@@ -118,7 +118,7 @@ class AlertFeedConsumer:
         session_key = self._scope["cookies"].get(settings.SESSION_COOKIE_NAME, "")
         if text is None and not (session_key.isascii() and session_key.isalnum()):
             raise ClosedError(CloseCode.UNAUTHENTICATED, "Sign in, or send a valid token.")
-        _check_origin(headers.get(b"origin"), is_required=text is None)
+        _check_site(headers, by_cookie=text is None)
 
         query = parse_qs(self._scope["query_string"].decode("latin-1"))
         asked = query.get("vertical", [""])[0]
@@ -245,20 +245,20 @@ class AlertFeedConsumer:
             await asyncio.wait_for(self._send(closing), CLOSE_WAIT_S)
 
 
-def _check_origin(origin: bytes | None, *, is_required: bool) -> None:
+def _check_site(headers: Mapping[bytes, bytes], *, by_cookie: bool) -> None:
     """Another site's page must not open a socket with a visitor's cookie. Raises ClosedError.
 
     Browsers always send an origin and cannot send a token, so a token needs none.
     """
-    if origin is None and not is_required:
+    host = headers.get(b"host", b"").decode("latin-1")
+    if not is_known_host(host, settings.ALLOWED_HOSTS):
+        raise ClosedError(CloseCode.REFUSED, "The host is not one of this site's.")
+    origin = headers.get(b"origin")
+    if origin is None and not by_cookie:
         return
-    validator = OriginValidator(AlertFeedConsumer.as_asgi, settings.ALLOWED_HOSTS)
-    try:
-        is_ours = origin is not None and validator.valid_origin(urlparse(origin.decode("latin-1")))
-    except ValueError:
-        is_ours = False
-    if not is_ours:
-        raise ClosedError(CloseCode.REFUSED, "The origin is not one of this site's hosts.")
+    trusted = settings.CSRF_TRUSTED_ORIGINS
+    if origin is None or not is_own_origin(origin.decode("latin-1"), host, trusted):
+        raise ClosedError(CloseCode.REFUSED, "The origin is not this site's.")
 
 
 def _cursor(text: str) -> Cursor | None:

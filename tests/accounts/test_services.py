@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 from datetime import timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 
 from lepton_apps.accounts import access, services, tokens
+from lepton_apps.accounts.errors import UsernameTakenError
 from lepton_apps.accounts.models import ApiToken, Role
 from lepton_apps.audit.models import AuditEntry
 from lepton_apps.common import clock
@@ -34,16 +36,17 @@ def command(*arguments: str) -> str:
 
 def test_rights_are_given_and_taken_and_written_down(ann: User) -> None:
     services.grant(None, ann, "fintech", Role.VIEWER)
-    services.grant(ann, ann, "fintech", Role.ADMIN)
+    root = User.objects.create_user("root", is_superuser=True)
+    services.grant(root, ann, "fintech", Role.ADMIN)
     assert access.verticals_of(ann, Role.ADMIN) == {"fintech"}
 
     assert services.withdraw(ann, ann, "fintech")
-    assert not services.withdraw(ann, ann, "fintech")
+    assert not services.withdraw(root, ann, "fintech")
 
     assert access.verticals_of(ann) == frozenset()
     assert acts() == [
         ("lepton", "access.granted", "user:ann"),
-        ("ann", "access.granted", "user:ann"),
+        ("root", "access.granted", "user:ann"),
         ("ann", "access.withdrawn", "user:ann"),
     ]
 
@@ -63,7 +66,7 @@ def test_an_operator_is_made_whole_or_not_at_all() -> None:
     user, password = services.create_operator(None, "olga", {"fintech": Role.OPERATOR})
     assert user.check_password(password)
     assert password not in user.password
-    with pytest.raises(services.UsernameTakenError, match="'olga' exists already"):
+    with pytest.raises(UsernameTakenError, match="'olga' exists already"):
         services.create_operator(None, "olga", {})
 
 
@@ -148,9 +151,63 @@ def test_the_commands_make_accounts_tokens_and_rights() -> None:
     assert access.verticals_of(olga) == frozenset()
 
 
+def test_tokens_are_made_limited_listed_and_revoked_by_commands(ann: User) -> None:
+    services.grant(None, ann, "fintech", Role.ADMIN)
+    scope = ["--vertical", "fintech", "--role", "viewer", "--days", "7"]
+    made = json.loads(command("create_token", "ann", "scorer", *scope, "--json"))
+    found = tokens.verify(made["token"])
+    assert found is not None
+    assert access.roles_of(found.user) == {"fintech": Role.VIEWER}
+
+    (listed,) = json.loads(command("tokens", "--json"))["tokens"]
+    assert (listed["id"], listed["username"], listed["state"]) == (
+        made["id"],
+        "ann",
+        "expires soon",
+    )
+    assert made["token"] not in command("tokens", "ann")
+    assert "viewer of fintech" in command("tokens", "ann")
+
+    assert "is revoked" in command("revoke_token", str(made["id"]))
+    assert tokens.verify(made["token"]) is None
+    assert json.loads(command("tokens", "--json")) == {"tokens": []}
+    assert "revoked" in command("tokens", "ann", "--all")
+
+
+def test_commands_answer_in_json_alone_when_asked() -> None:
+    made = json.loads(command("create_operator", "olga", "--vertical", "ops", "--json"))
+    assert made["roles"] == {"ops": "operator"}
+    olga = User.objects.get()
+    assert olga.check_password(made["one_time_password"])
+    assert json.loads(command("grant_access", "olga", "ops", "admin", "--json"))["role"] == "admin"
+    again = json.loads(command("reset_password", "olga", "--json"))["one_time_password"]
+    olga.refresh_from_db()
+    assert olga.check_password(again)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"),
+    [
+        (["create_token", "ann", "t", "--days", "0"], 2),
+        (["grant_access", "ann", "fintech"], 2),
+        (["create_operator", "ann"], 1),
+        (["revoke_token", "999"], 1),
+        (["tokens", "nobody"], 1),
+    ],
+)
+def test_a_command_ends_with_the_code_that_says_why(
+    ann: User, arguments: list[str], exit_code: int
+) -> None:
+    with pytest.raises(CommandError) as caught:
+        command(*arguments)
+    assert caught.value.returncode == exit_code
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
+        (["create_token", "ann", "t", "--vertical", "ops"], "'ann' has no role in 'ops'"),
+        (["revoke_token", "999"], "No token 999"),
         (["create_operator", "ann"], "'ann' exists already"),
         (["create_operator", "a b"], "username 'a b': Enter a valid username"),
         (["create_operator", "bob", "--vertical", "nope"], "No vertical named 'nope'"),

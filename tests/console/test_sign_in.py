@@ -10,9 +10,9 @@ from django.db.models import F
 from django.test import Client
 
 from lepton_apps.accounts.credentials import SessionCredential, holders
+from lepton_apps.accounts.errors import PasswordUsedError
 from lepton_apps.accounts.models import Role
 from lepton_apps.accounts.services import (
-    PasswordUsedError,
     choose_password,
     create_operator,
     replace_password,

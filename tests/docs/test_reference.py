@@ -160,6 +160,7 @@ def test_every_reason_of_a_refused_record_has_its_line() -> None:
 
 
 def test_every_system_check_has_its_line() -> None:
-    source = (ROOT / "lepton_apps/verticals/checks.py").read_text(encoding="utf-8")
+    files = (ROOT / "lepton_apps").rglob("checks.py")
+    source = "".join(path.read_text(encoding="utf-8") for path in files)
     ids = set(re.findall(r"lepton\.[EW]\d{3}", source))
     assert ids == {code for code in rows("docs/troubleshooting.md") if code.startswith("lepton.")}

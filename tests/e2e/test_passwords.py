@@ -42,7 +42,8 @@ def test_a_one_time_password_leads_through_the_choice_of_another_to_the_alerts(
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{server.url}/streams/")
 
-    page.get_by_role("link", name="nina change password").click()
+    page.get_by_role("link", name="nina your account").click()
+    page.get_by_role("link", name="Change password").click()
     expect(page.get_by_role("heading", name="Change password")).to_be_visible()
     assert page.evaluate(OVERFLOW) == 0
     context.close()

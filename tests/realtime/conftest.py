@@ -96,6 +96,13 @@ class Socket:
         """The code that the server closes with; frames before it are read away."""
         return self.rest()[1]
 
+    def first_frame_or_close(self) -> tuple[dict[str, Any] | None, int]:
+        """What the server says first, or None and the code that it closes with."""
+        try:
+            return self.next(), 0
+        except ConnectionClosed as exc:
+            return None, exc.rcvd.code if exc.rcvd else 1006
+
     def rest(self) -> tuple[list[dict[str, Any]], int]:
         """All frames until the server closes, and its code; 1006 when it said none."""
         frames: list[dict[str, Any]] = []

@@ -61,6 +61,42 @@ def test_a_page_of_another_site_cannot_use_a_visitors_cookie(
     assert web.open(session_of(operator), origin=origin).close_code() == 4403
 
 
+def test_a_page_on_another_port_is_another_site(web: Web, operator: User) -> None:
+    """Cookies do not know ports: what runs beside us on this machine has the visitor's too."""
+    other = Origin(f"http://127.0.0.1:{web.port + 1}")
+    assert web.open(session_of(operator), origin=other).close_code() == 4403
+
+
+def test_a_trusted_origin_may_follow(web: Web, operator: User, settings: Any) -> None:
+    settings.CSRF_TRUSTED_ORIGINS = ["https://lepton.example", "https://*.wide.example"]
+    session = session_of(operator)
+    for origin in ("https://lepton.example", "https://a.wide.example"):
+        assert web.open(session, origin=Origin(origin)).next()["type"] == "feed.hello"
+    for origin in ("http://lepton.example", "https://a.wide.example.evil.example", "https://wide"):
+        assert web.open(session, origin=Origin(origin)).close_code() == 4403
+
+
+def test_a_host_that_is_not_ours_is_refused_with_any_credential(
+    web: Web, operator: User, settings: Any
+) -> None:
+    """A name that was rebound to this address: the browser takes its page for one of ours."""
+    settings.ALLOWED_HOSTS = ["lepton.example"]
+    _, text = services.create_token(None, operator, "collector")
+    assert web.open(session_of(operator)).close_code() == 4403
+    assert web.open(token=text, origin=None).close_code() == 4403
+
+
+def test_a_token_from_a_page_of_another_site_is_refused(web: Web, operator: User) -> None:
+    _, text = services.create_token(None, operator, "collector")
+    assert web.open(token=text, origin=Origin("https://evil.example")).close_code() == 4403
+
+
+def test_a_token_of_another_vertical_follows_nothing_here(web: Web, admin: User) -> None:
+    _, text = services.create_token(None, admin, "weatherman", verticals=["weather"])
+    assert web.open(token=text, origin=None).close_code() == 4404
+    assert web.open(token=text, origin=None, vertical="weather").next()["type"] == "feed.hello"
+
+
 def test_a_viewer_and_a_superuser_may_follow(web: Web, viewer: User, admin: User) -> None:
     for user in (viewer, admin):
         assert web.open(session_of(user)).next()["type"] == "feed.hello"
@@ -99,6 +135,14 @@ def let_the_session_expire(user: User) -> None:
     Session.objects.update(expire_date=clock.now() - timedelta(seconds=1))
 
 
+def disable(user: User) -> None:
+    services.set_active(None, user, False)
+
+
+def end_all_sessions(user: User) -> None:
+    services.end_sessions(None, user)
+
+
 def withdraw(user: User) -> None:
     services.withdraw(None, user, "fintech")
 
@@ -109,6 +153,8 @@ def withdraw(user: User) -> None:
         (log_out, 4401),
         (change_password, 4401),
         (deactivate, 4401),
+        (disable, 4401),
+        (end_all_sessions, 4401),
         (let_the_session_expire, 4401),
         (withdraw, 4403),
     ],

@@ -7,8 +7,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from lepton_apps.accounts import access
-from lepton_apps.accounts.models import Role
 from lepton_apps.api.serializers import MeSerializer
+from lepton_apps.api.views.accounts import token_row
 from lepton_apps.api.views.base import LeptonView, user_of
 from lepton_apps.verticals import registry
 
@@ -19,12 +19,12 @@ class MeView(LeptonView):
     @extend_schema(responses=MeSerializer)
     def get(self, request: Request) -> Response:
         user = user_of(request)
-        # Weakest first, so that the strongest role a vertical is found under stays.
-        roles = {key: role for role in Role for key in access.verticals_of(user, role)}
+        roles = access.roles_of(user)
+        token = access.token_of(user)
         return Response(
             {
                 "username": user.get_username(),
-                "is_superuser": user.is_superuser,
+                "is_superuser": access.is_superuser(user),
                 "verticals": [
                     {
                         "key": vertical.key,
@@ -35,5 +35,6 @@ class MeView(LeptonView):
                     for vertical in registry.verticals()
                     if vertical.key in roles
                 ],
+                "token": token and token_row(token),
             }
         )

@@ -24,21 +24,20 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from lepton_apps.accounts.services import (
-    PasswordUsedError,
-    choose_password,
-    must_choose_password,
-)
+from lepton_apps.accounts.errors import PasswordUsedError
+from lepton_apps.accounts.services import choose_password, must_choose_password
+from lepton_apps.accounts.sessions import SIGNED_IN, place
 from lepton_apps.common import clock
 from lepton_apps.console import services
 from lepton_apps.console.forms import ChangePasswordForm, ChoosePasswordForm
 
 CHOOSING: Final = "choosing"  # in the session of somebody who gave a right one-time password
 CHOOSE_WITHIN: Final = timedelta(minutes=15)
-KNOWN_COOKIE: Final = "known_browser"
+KNOWN_COOKIE: Final = f"{settings.COOKIE_PREFIX}known_browser"
 KNOWN_FOR: Final = timedelta(days=90)
 
 
+@method_decorator(require_http_methods(["GET", "HEAD", "POST"]), name="dispatch")
 class SignInView(LoginView):
     """GET and POST /sign-in/. Too many failures answer 429 without looking at the password."""
 
@@ -60,7 +59,9 @@ class SignInView(LoginView):
         services.forget_sign_in_failures(user.username, origin_of(self.request, user.username))
         if not must_choose_password(user):
             self.request.session.pop(CHOOSING, None)
-            return known_from_now_on(super().form_valid(form), user)
+            response = super().form_valid(form)
+            note_place(self.request)
+            return known_from_now_on(response, user)
         # Nobody is signed in by this password: it opens the next page, for a while.
         session = self.request.session
         session.cycle_key()
@@ -84,7 +85,10 @@ def wait_text(wait: timedelta) -> str:
     )
 
 
-@method_decorator([sensitive_post_parameters(), never_cache], name="dispatch")
+@method_decorator(
+    [require_http_methods(["GET", "HEAD", "POST"]), sensitive_post_parameters(), never_cache],
+    name="dispatch",
+)
 class ChoosePasswordView(RedirectURLMixin, View):
     """GET and POST /choose-password/, for somebody who has just given a one-time password."""
 
@@ -107,10 +111,17 @@ class ChoosePasswordView(RedirectURLMixin, View):
                 return redirect("console:sign-in")
             del request.session[CHOOSING]
             login(request, user, "django.contrib.auth.backends.ModelBackend")
+            note_place(request)
             return known_from_now_on(redirect(self.get_success_url()), user)
         context = {"form": form, "username": user.username, "next": self.get_success_url()}
         status = 422 if form.is_bound else 200
         return render(request, "console/choose_password.html", context, status=status)
+
+
+def note_place(request: HttpRequest) -> None:
+    """Let the new session remember where it began, for its person to recognise it by."""
+    address, browser = request.META.get("REMOTE_ADDR", ""), request.headers.get("User-Agent", "")
+    request.session[SIGNED_IN] = place(address, browser)
 
 
 def choosing(request: HttpRequest) -> User | None:

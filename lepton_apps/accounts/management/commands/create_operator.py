@@ -1,22 +1,26 @@
+"""``manage.py create_operator NAME``: an account, its roles, and its one-time password."""
+
 from __future__ import annotations
 
 from argparse import ArgumentParser
 from typing import Any
 
-from django.contrib.auth.models import User
-from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError
-
 from lepton_apps.accounts import services
 from lepton_apps.accounts.models import Role
-from lepton_apps.common.errors import LeptonError
+from lepton_apps.common.commands import LeptonCommand
 from lepton_apps.verticals import registry
 
 
-class Command(BaseCommand):
+class Command(LeptonCommand):
     help = "Create an account and print its one-time password, which is kept nowhere."
+    examples = (
+        "create_operator ann",
+        "create_operator ann --vertical ops --role viewer",
+        "create_operator root --superuser",
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("username")
         parser.add_argument(
             "--vertical",
@@ -25,7 +29,12 @@ class Command(BaseCommand):
             metavar="KEY",
             help="a vertical where the account gets the role; may be repeated; default: every one",
         )
-        parser.add_argument("--role", choices=Role.values, default=Role.OPERATOR.value)
+        parser.add_argument(
+            "--role",
+            choices=Role.values,
+            default=Role.OPERATOR.value,
+            help="in each of them (default: %(default)s)",
+        )
         parser.add_argument("--superuser", action="store_true", help="may do everything everywhere")
 
     def handle(
@@ -38,14 +47,17 @@ class Command(BaseCommand):
         **options: Any,
     ) -> None:
         keys = verticals or [vertical.key for vertical in registry.verticals()]
-        try:
-            User.username_validator(username)
-            _, password = services.create_operator(
-                None, username, {key: Role(role) for key in keys}, is_superuser=superuser
-            )
-        except ValidationError as exc:
-            raise CommandError(f"username {username!r}: {' '.join(exc.messages)}") from exc
-        except LeptonError as exc:
-            raise CommandError(exc.detail) from exc
-        self.stdout.write(f"Account {username!r} was created ({role} of {', '.join(keys)}).")
-        self.stdout.write(f"One-time password: {password}")
+        _, password = services.create_operator(
+            None, username, {key: Role(role) for key in keys}, is_superuser=superuser
+        )
+        what = "superuser" if superuser else f"{role} of {', '.join(keys)}"
+        self.answer(
+            {
+                "username": username,
+                "is_superuser": superuser,
+                "roles": dict.fromkeys(keys, role),
+                "one_time_password": password,
+            },
+            f"Account {username!r} was created ({what}).",
+            f"One-time password: {password}",
+        )

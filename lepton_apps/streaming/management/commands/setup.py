@@ -42,7 +42,7 @@ class Command(BaseCommand):
             raise CommandError(exc.detail) from exc
         if not User.objects.exists():
             roles = {vertical.key: Role.ADMIN for vertical in registry.verticals()}
-            _, password = create_operator(None, operator, roles)
+            _, password = create_operator(None, operator, roles, is_superuser=True)
             self.stdout.write(f"Operator {operator}, one-time password: {password}")
             self.stdout.write(
                 "It is kept nowhere and serves once: to choose a password. Lost? "
