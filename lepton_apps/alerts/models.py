@@ -55,6 +55,9 @@ class Alert(models.Model):
     title = models.CharField(max_length=200)
     facts = models.JSONField(default=list)  # [[label, value], ...] of the record that opened it
     explanation = models.JSONField(default=list)  # [{reason, contribution, features}, ...]
+    # What the contributions lead from and to, in log odds: a usual row, and the one that opened it.
+    base = models.FloatField(null=True)
+    log_odds = models.FloatField(null=True)
     evidence = models.JSONField(default=dict)  # what the vertical shows beside it
 
     class Meta:
@@ -78,6 +81,7 @@ class Alert(models.Model):
             models.Index(fields=["vertical", "-id"], name="alert_list"),
             models.Index(fields=["vertical", "status", "-id"], name="alert_list_by_status"),
             models.Index(fields=["entity_key", "-id"], name="alert_of_entity"),
+            models.Index(fields=["opened_at"], name="alert_opened"),
             # What the worker folds into.
             models.Index(
                 fields=["fingerprint"],
