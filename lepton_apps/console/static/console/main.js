@@ -2,6 +2,7 @@
 import { startAlertPage } from "./alert-page.js";
 import { startAlertList } from "./alert-list.js";
 import { startKeys } from "./keys.js";
+import { startOpenParts } from "./open-parts.js";
 import { startFailures } from "./failures.js";
 import { startThemeButton } from "./theme-button.js";
 import { startTimes } from "./times.js";
@@ -10,6 +11,7 @@ startThemeButton();
 startTimes();
 startFailures();
 startKeys();
+startOpenParts();
 
 const page = document.body.dataset.page;
 if (page === "alerts") startAlertList();
