@@ -148,6 +148,23 @@ def alerts_of_day(verticals: Collection[str]) -> Counter[str]:
     return counts
 
 
+def notices(streams: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What an operator has to do, once for all streams that need the same; halts first.
+
+    A silent label stream is not urgent: the table says it.
+    """
+    found: dict[tuple[bool, str, str], list[str]] = {}
+    for stream in streams:
+        halted = stream["condition"] == "halted"
+        if stream["advice"] and (halted or stream["kind"] == "scored"):
+            key = (halted, stream["advice"], stream["command"])
+            found.setdefault(key, []).append(stream["name"])
+    return [
+        {"halted": halted, "advice": advice, "command": command, "streams": names}
+        for (halted, advice, command), names in sorted(found.items(), reverse=True)
+    ]
+
+
 def figures(
     verticals: Collection[str], streams: Sequence[Mapping[str, Any]], counts: Mapping[str, int]
 ) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from lepton_apps.console.views import (
     records,
     saved_views,
     streams,
+    together,
 )
 
 app_name = "console"
@@ -23,6 +24,8 @@ urlpatterns = [
     path("records/<uuid:decision_id>/", records.record_page, name="record"),
     path("views/", saved_views.save, name="save-view"),
     path("views/<int:view_id>/delete/", saved_views.delete, name="delete-view"),
+    path("alerts/", alerts.old_list),
+    path("alerts/together/", together.settle, name="together"),
     path("alerts/<int:alert_id>/", alerts.alert_page, name="alert"),
     path("alerts/<int:alert_id>/state/", alerts.alert_state, name="alert-state"),
     path("alerts/<int:alert_id>/acknowledge/", alerts.acknowledge, name="acknowledge"),

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from django.db import connection
+from numpy.typing import NDArray
 
 from lepton_apps.alerts.models import Alert
 from lepton_apps.alerts.summary import loaded_summary
@@ -105,7 +105,7 @@ def save_decision(
                 alert.entity_key,
                 alert.decided_at - timedelta(seconds=1),
                 payload or json.dumps(record).encode(),
-                (np.zeros(33, np.float32) if features is None else features).tobytes(),
+                (np.zeros(47, np.float32) if features is None else features).tobytes(),
                 alert.score,
                 alert.outcome,
                 alert.pk,

@@ -79,7 +79,18 @@ def fill_entity(number: int) -> Alert:
         earlier.decision_id = decision_key(STREAM, f"record-{number * 1_000 + back}")
         features = rng.normal(1.0, 0.1, len(SCHEMA.names)).astype(np.float32)
         save_decision(earlier, number * 1_000 + back, features=features)
-    alert = make_alert(number, at=now, entity_key=entity, base=-4.2, log_odds=2.6, score=0.93)
+    seen = [
+        {"name": "amount_log", "value": 9.4, "usual": 3.1},
+        {"name": "customer_mean_30d", "value": 1.02, "usual": 41.0},
+    ]
+    explanation = [
+        {"reason": "amount", "contribution": 5.1, "features": seen},
+        {"reason": "velocity_of_terminal", "contribution": 1.9, "features": []},
+    ]
+    alert = make_alert(
+        number, at=now, entity_key=entity, score=0.93, severity="critical", reason="amount",
+        base=-4.2, log_odds=2.6, explanation=explanation,
+    )  # fmt: skip
     alert.save()
     save_decision(alert, number)
     return alert

@@ -85,6 +85,13 @@ def alert_list(request: HttpRequest) -> HttpResponse:
     return render(request, "console/alerts.html", context)
 
 
+@require_GET
+def old_list(request: HttpRequest) -> HttpResponse:
+    """GET /alerts/, which people type: the list is the start page."""
+    query = request.META.get("QUERY_STRING", "")
+    return redirect(f"{reverse('console:alerts')}{'?' if query else ''}{query}")
+
+
 def list_form(given: Mapping[str, str]) -> dict[str, str]:
     """The filters as the page's form names them."""
     form = {
@@ -211,12 +218,14 @@ def alert_state(request: HttpRequest, alert_id: int) -> HttpResponse:
 
 
 def _state(request: HttpRequest, alert: Alert, error: str = "") -> dict[str, Any]:
+    may_act = alert.vertical in operable(request)
     return {
         "row": loaded_summary(alert),
+        "assignees": selectors.assignable(alert.vertical) if may_act else [],
         "verdict": reading.verdict(alert),
         "resolved": alert.resolved_at is not None,
         "resolved_line": reading.resolved_line(alert),
-        "may_act": alert.vertical in operable(request),
+        "may_act": may_act,
         "history": reading.history(alert),
         "error": error,
     }
@@ -239,9 +248,16 @@ def acknowledge(request: HttpRequest, alert_id: int) -> HttpResponse:
 @require_POST
 @page
 def assign(request: HttpRequest, alert_id: int) -> HttpResponse:
-    """POST /alerts/{id}/assign/ to=me|nobody"""
+    """POST /alerts/{id}/assign/ to=me|nobody, or a username"""
     user = user_of(request)
-    assignee = user if request.POST.get("to") == ME else None
+    to = request.POST.get("to", "")
+    assignee = user if to == ME else None
+    if to not in {ME, "nobody"}:
+        alert = selectors.alert(readable(request), alert_id)
+        people = {person.username: person for person in selectors.assignable(alert.vertical)}
+        assignee = people.get(to)
+        if assignee is None:
+            return _refuse(request, alert_id, f"{to[:80]!r} does not work on these alerts.", 400)
     return _act(request, alert_id, lambda: services.assign(alert_id, assignee, user))
 
 

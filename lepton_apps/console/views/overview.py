@@ -31,6 +31,7 @@ def overview_page(request: HttpRequest) -> HttpResponse:
         "spans": overview.SPANS,
         "streams": streams,
         "figures": overview.figures(seen, streams, alerts.status_counts(seen)),
+        "notices": overview.notices(streams),
         "charts": overview.loaded(seen, streams, span),
     }
     template = "console/parts/overview.html" if is_htmx(request) else "console/overview.html"

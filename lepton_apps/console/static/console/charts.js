@@ -9,6 +9,8 @@ const drawn = new Map(); // host -> {plot, shape}
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const exact = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
+const hour = (at) => new Date(at * 1e3).toISOString().slice(11, 16);
+const WHOLE = [1, 2, 5].flatMap((n) => [0, 1, 2, 3, 4, 5, 6].map((p) => n * 10 ** p)).sort((a, b) => a - b);
 const text = (value) => (value == null ? "–" : exact.format(value));
 
 function columns(chart) {
@@ -54,13 +56,14 @@ function options(chart, width, read) {
         stroke: quiet,
         grid,
         ticks: grid,
-        values: spread ? (_, at) => at.map((v) => `${Math.round(v * 100)} %`) : undefined,
+        values: (_, at) => at.map((v) => (spread ? `${Math.round(v * 100)} %` : hour(v))),
       },
       {
         stroke: quiet,
         grid,
         ticks: grid,
         size: 56,
+        ...(chart.kind === "stack" ? { incrs: WHOLE } : {}),
         values: (_, at) => at.map((v) => (v == null ? "" : short.format(v) + (spread ? " %" : ""))),
       },
     ],

@@ -4,6 +4,7 @@ import { startAlertList } from "./alert-list.js";
 import { startKeys } from "./keys.js";
 import { startOpenParts } from "./open-parts.js";
 import { startFailures } from "./failures.js";
+import { startScrollers } from "./scrollers.js";
 import { startThemeButton } from "./theme-button.js";
 import { startTimes } from "./times.js";
 
@@ -12,6 +13,7 @@ startTimes();
 startFailures();
 startKeys();
 startOpenParts();
+startScrollers();
 
 const page = document.body.dataset.page;
 if (page === "alerts") startAlertList();
