@@ -39,7 +39,12 @@ class Normals:
     """What the entity's earlier records tell; ``of`` is empty where they are too few."""
 
     rows: int
-    of: dict[str, Normal]  # by feature
+    of: dict[str, Normal]  # by feature, of those that the alert's reasons name
+
+    @property
+    def few(self) -> bool:
+        """Whether there are too few rows to say what is normal."""
+        return self.rows < FEWEST
 
 
 def normals(alert: Alert) -> Normals:
@@ -55,12 +60,23 @@ def normals(alert: Alert) -> Normals:
     # A feature may be unknown in some records, and in all of them.
     known_NF = np.where(np.isfinite(x_NF), x_NF, np.nan)
     found: dict[str, Normal] = {}
+    shown = _shown(alert)
     for column, name in enumerate(stream.extractor.schema.names):
+        if name not in shown:
+            continue
         seen_N = known_NF[:, column][~np.isnan(known_NF[:, column])]
         if len(seen_N) >= FEWEST:
             low, median, high = np.percentile(seen_N, (LOW, MIDDLE, HIGH))
             found[name] = Normal(float(low), float(median), float(high))
     return Normals(len(x_NF), found)
+
+
+def _shown(alert: Alert) -> set[str]:
+    """The features that the alert's reasons name; nobody asks for the others."""
+    entries = (entry for entry in alert.explanation if isinstance(entry, dict))
+    return {
+        str(feature.get("name", "")) for entry in entries for feature in entry.get("features") or ()
+    }
 
 
 def _matrix(stream: Stream, before: Sequence[tuple[int, bytes]]) -> NDArray[np.float32]:

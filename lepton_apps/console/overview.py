@@ -28,7 +28,7 @@ class Span:
 
 SPANS: Final = (
     Span("1h", "last hour", timedelta(hours=1), timedelta(minutes=1), "minute"),
-    Span("24h", "last 24 hours", timedelta(hours=24), timedelta(minutes=10), "10 minutes"),
+    Span("24h", "last 24 hours", timedelta(hours=24), timedelta(minutes=15), "15 minutes"),
 )
 DAY: Final = timedelta(hours=24)
 
