@@ -81,7 +81,6 @@ class Alert(models.Model):
             models.Index(fields=["vertical", "-id"], name="alert_list"),
             models.Index(fields=["vertical", "status", "-id"], name="alert_list_by_status"),
             models.Index(fields=["entity_key", "-id"], name="alert_of_entity"),
-            models.Index(fields=["opened_at"], name="alert_opened"),
             # What the worker folds into.
             models.Index(
                 fields=["fingerprint"],

@@ -24,7 +24,7 @@ from lepton_apps.verticals import registry
 
 OPENED: Final = """
 SELECT stream, severity, extract(epoch FROM date_bin(%s, opened_at, %s))::bigint, count(*)
-FROM alert WHERE opened_at >= %s AND vertical = ANY(%s) GROUP BY 1, 2, 3
+FROM alert WHERE stream = ANY(%s) AND opened_at >= %s GROUP BY 1, 2, 3
 """
 
 
@@ -148,7 +148,7 @@ def status_counts(verticals: Collection[str], vertical: str | None = None) -> di
 
 
 def opened_over_time(
-    verticals: Collection[str], since: datetime, step: timedelta
+    streams: Collection[str], since: datetime, step: timedelta
 ) -> list[tuple[str, str, int, int]]:
     """How many alerts were opened since then: stream, severity, step in seconds since 1970, count.
 
@@ -156,7 +156,7 @@ def opened_over_time(
     """
     return [
         (stream, severity, at, count)
-        for stream, severity, at, count in rows_of(OPENED, [step, since, since, list(verticals)])
+        for stream, severity, at, count in rows_of(OPENED, [step, since, list(streams), since])
     ]
 
 

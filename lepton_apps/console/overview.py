@@ -74,15 +74,15 @@ class Chart:
         return f"{datetime.fromtimestamp(self.x[at], UTC):%H:%M}"
 
 
-def loaded(verticals: Collection[str], streams: Sequence[Mapping[str, Any]], span: Span) -> Any:
-    """The charts of a span and the alerts of a day by stream, in a fixed number of queries."""
+def charts(streams: Sequence[Mapping[str, Any]], span: Span) -> list[Chart]:
+    """The charts of a span, in three queries."""
     step_s = int(span.step.total_seconds())
     end_s = int(clock.now().timestamp()) // step_s * step_s  # the step that is under way
     x = list(range(end_s - int(span.length.total_seconds()), end_s + 1, step_s))
     since = datetime.fromtimestamp(x[0], UTC)
     scored = [stream["name"] for stream in streams if stream["kind"] == "scored"]
     read = rates.over_time([stream["name"] for stream in streams], since, span.step)
-    opened = alerts.opened_over_time(verticals, since, span.step)
+    opened = alerts.opened_over_time(scored, since, span.step)
     spread = rates.score_spread(scored)
     return [
         # The step under way is not over: its rate would seem to fall.
@@ -140,10 +140,10 @@ def _along(x: Sequence[int], found: Mapping[int, float | None]) -> list[float | 
     return [found.get(at) for at in x]
 
 
-def alerts_of_day(verticals: Collection[str]) -> Counter[str]:
+def alerts_of_day(streams: Collection[str]) -> Counter[str]:
     """How many alerts each stream opened in the last 24 hours."""
     counts: Counter[str] = Counter()
-    for stream, _, _, count in alerts.opened_over_time(verticals, clock.now() - DAY, DAY):
+    for stream, _, _, count in alerts.opened_over_time(streams, clock.now() - DAY, DAY):
         counts[stream] += count
     return counts
 

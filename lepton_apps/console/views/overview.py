@@ -20,7 +20,7 @@ def overview_page(request: HttpRequest) -> HttpResponse:
     seen = readable(request)
     span = overview.span_of(request.GET.get("span", ""))
     streams = [described(each) for each in streaming.stream_overviews(seen)]
-    opened = overview.alerts_of_day(seen)
+    opened = overview.alerts_of_day([stream["name"] for stream in streams])
     for stream in streams:
         stream["alerts"] = opened[stream["name"]]
         moments = [part["watermark"] for part in stream["partitions"] if part["watermark"]]
@@ -32,7 +32,7 @@ def overview_page(request: HttpRequest) -> HttpResponse:
         "streams": streams,
         "figures": overview.figures(seen, streams, alerts.status_counts(seen)),
         "notices": overview.notices(streams),
-        "charts": overview.loaded(seen, streams, span),
+        "charts": overview.charts(streams, span),
     }
     template = "console/parts/overview.html" if is_htmx(request) else "console/overview.html"
     return render(request, template, context)

@@ -8,8 +8,4 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AddField("alert", "base", models.FloatField(null=True)),
         migrations.AddField("alert", "log_odds", models.FloatField(null=True)),
-        migrations.AddIndex(
-            model_name="alert",
-            index=models.Index(fields=["opened_at"], name="alert_opened"),
-        ),
     ]
