@@ -145,28 +145,43 @@ class Scorer:
         """``(B, D)``: what the model says beside its scores; what it means, its architecture says."""
         return self.engine.details(x_BF)
 
+    @property
+    def base(self) -> float:
+        """The calibrated log odds of the usual row, which contributions are added to."""
+        return float(self.calibration.log_odds(self.engine.logits(self.reference_F[None]))[0])
+
     def contributions(
         self, x_BF: NDArray[np.float32], groups: Sequence[Sequence[int]]
     ) -> NDArray[np.float64]:
-        """How much each group of features raises the log odds over a usual row's values.
+        """How much each group of features raises the log odds over those of the usual row.
 
-        Occlusion: the group's columns are set to the reference row and the row is scored again.
-        Groups that act together share their effect, so a row's sum is not its score.
+        The groups take on the row's values one after the other, from the usual row on, and each
+        is given the step it made; then again in the opposite order, and the two are averaged. So
+        a row's sum is its log odds less ``base``, a group that is as usual gets nothing, and what
+        two groups do only together is halved between them: Shapley's value, wherever no three
+        groups act together.
 
         Args:
             x_BF: raw features.
-            groups: column numbers of each group.
+            groups: column numbers of each group; all columns together, each once.
 
         Returns:
             ``(B, G)`` in calibrated log odds; positive means the group speaks for an alert.
         """
         num_rows, num_groups = len(x_BF), len(groups)
-        occluded = np.repeat(x_BF[None], num_groups + 1, axis=0)
-        for number, columns in enumerate(groups, start=1):
-            occluded[number][:, list(columns)] = self.reference_F[list(columns)]
-        logits = self.engine.logits(occluded.reshape(-1, x_BF.shape[1]))
-        odds_GB = self.calibration.log_odds(logits).reshape(num_groups + 1, num_rows)
-        return np.ascontiguousarray((odds_GB[0] - odds_GB[1:]).T)
+        if not num_rows:
+            return np.empty((0, num_groups))
+        contribution_BG = np.zeros((num_rows, num_groups))
+        for order in (range(num_groups), range(num_groups - 1, -1, -1)):
+            # The first of the path is the usual row, the last is the row itself.
+            path_PBF = np.tile(self.reference_F, (num_groups + 1, num_rows, 1))
+            for step, group in enumerate(order, start=1):
+                columns = list(groups[group])
+                path_PBF[step:, :, columns] = x_BF[:, columns]
+            logits = self.engine.logits(path_PBF.reshape(-1, x_BF.shape[1]))
+            odds_PB = self.calibration.log_odds(logits).reshape(num_groups + 1, num_rows)
+            contribution_BG[:, list(order)] += np.diff(odds_PB, axis=0).T / 2
+        return contribution_BG
 
     def check_golden(self) -> float:
         """Score the golden rows; returns the worst difference from what the artifact says.

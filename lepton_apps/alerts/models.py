@@ -55,6 +55,9 @@ class Alert(models.Model):
     title = models.CharField(max_length=200)
     facts = models.JSONField(default=list)  # [[label, value], ...] of the record that opened it
     explanation = models.JSONField(default=list)  # [{reason, contribution, features}, ...]
+    # What the contributions lead from and to, in log odds: a usual row, and the one that opened it.
+    base = models.FloatField(null=True)
+    log_odds = models.FloatField(null=True)
     evidence = models.JSONField(default=dict)  # what the vertical shows beside it
 
     class Meta:

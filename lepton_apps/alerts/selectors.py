@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from django.contrib.auth.models import User
 from django.db.models import Count, Q, QuerySet
@@ -14,11 +15,24 @@ from lepton_apps.alerts.filters import NOBODY, AlertFilters
 from lepton_apps.alerts.models import Alert, Label
 from lepton_apps.alerts.paging import MAX_LIMIT, cursor_before, row_id_of
 from lepton_apps.common.db import raw_connection, transaction
+from lepton_apps.common.db import rows as rows_of
 from lepton_apps.common.errors import NotFoundError
 from lepton_apps.common.identity import decision_key
 from lepton_apps.realtime.cursor import NOTHING_YET, Cursor
 from lepton_apps.realtime.models import FeedCounter
 from lepton_apps.verticals import registry
+
+# One step into the index for each vertical, however many alerts were settled before.
+OLDEST: Final = """
+SELECT min(found.id) FROM unnest(%s::text[]) AS one (vertical) CROSS JOIN LATERAL (
+    SELECT id FROM alert WHERE alert.vertical = one.vertical AND status = 'open'
+    ORDER BY id LIMIT 1
+) AS found
+"""
+OPENED: Final = """
+SELECT stream, severity, extract(epoch FROM date_bin(%s, opened_at, %s))::bigint, count(*)
+FROM alert WHERE stream = ANY(%s) AND opened_at >= %s GROUP BY 1, 2, 3
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +152,34 @@ def status_counts(verticals: Collection[str], vertical: str | None = None) -> di
     rows = Alert.objects.filter(vertical__in=_asked(verticals, vertical))
     counted = dict(rows.order_by().values_list("status").annotate(Count("id")))
     return {status.value: counted.get(status.value, 0) for status in Alert.Status}
+
+
+def opened_over_time(
+    streams: Collection[str], since: datetime, step: timedelta
+) -> list[tuple[str, str, int, int]]:
+    """How many alerts were opened since then: stream, severity, step in seconds since 1970, count.
+
+    Steps are counted from ``since``; those in which nothing was opened are left out.
+    """
+    return [
+        (stream, severity, at, count)
+        for stream, severity, at, count in rows_of(OPENED, [step, since, list(streams), since])
+    ]
+
+
+def oldest_open(verticals: Collection[str]) -> Alert | None:
+    """The alert that has waited longest for somebody to look at it."""
+    ((oldest,),) = rows_of(OLDEST, [list(verticals)])
+    return Alert.objects.defer("evidence", "explanation", "facts").filter(pk=oldest).first()
+
+
+def of_entity(
+    verticals: Collection[str], entity_key: str, before_id: int, limit: int
+) -> list[Alert]:
+    """The newest earlier alerts of an entity, of whatever stream, newest first."""
+    earlier = Alert.objects.filter(vertical__in=verticals, entity_key=entity_key, id__lt=before_id)
+    light = earlier.select_related("assigned_to").defer("evidence", "explanation", "facts")
+    return list(light.order_by("-id")[:limit])
 
 
 def labels_of(alert: Alert) -> list[Label]:

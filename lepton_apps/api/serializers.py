@@ -204,6 +204,10 @@ class AlertDetailSerializer(AlertSerializer):
     resolved_at = serializers.DateTimeField(allow_null=True)
     resolved_by = serializers.CharField(allow_null=True)
     explanation = serializers.ListField(child=serializers.DictField())
+    base = serializers.FloatField(allow_null=True, help_text="Log odds of a usual record.")
+    log_odds = serializers.FloatField(
+        allow_null=True, help_text="Of the record that opened it; all contributions lead here."
+    )
     facts = serializers.ListField(child=serializers.ListField(child=serializers.CharField()))
     evidence = serializers.DictField(help_text="What the vertical shows beside it; may be empty.")
     labels = LabelSerializer(many=True)

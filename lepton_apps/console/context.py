@@ -13,8 +13,10 @@ from lepton_apps.alerts.models import Alert
 from lepton_apps.verticals import registry
 
 SECTIONS: Final = {
+    "overview": "overview",
     "alerts": "alerts",
     "alert": "alerts",
+    "record": "alerts",
     "streams": "streams",
     "dead-letters": "streams",
     "dead-letter": "streams",

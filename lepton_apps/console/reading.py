@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
+from django.contrib.auth.models import User
+from django.db.models import Q
 from django.template.loader import render_to_string
 
 from lepton_apps.alerts import selectors as alert_selectors
 from lepton_apps.alerts.models import Alert, Label
 from lepton_apps.alerts.summary import reason_text
 from lepton_apps.audit.models import AuditEntry
+from lepton_apps.console.models import SavedView
+from lepton_apps.console.normals import Normals
 from lepton_apps.console.templatetags.console import percent
 from lepton_apps.model_registry.models import ModelVersion
 from lepton_apps.streaming import selectors as streaming
@@ -30,6 +35,26 @@ def opening_decision(alert: Alert) -> Decision | None:
 
 def recent_decisions(alert: Alert, limit: int) -> list[Decision]:
     return streaming.recent_decisions(alert.stream, alert.entity_key, limit)
+
+
+def course(decisions: Sequence[Decision], marked: UUID) -> dict[str, Any] | None:
+    """A line of scores, oldest first, in a box 300 wide and 48 high; None for fewer than three."""
+    if len(decisions) < 3:
+        return None
+    step = 292 / (len(decisions) - 1)
+    points = [
+        (f"{4 + step * place:.1f}", f"{44 - 40 * decision.score:.1f}", decision.id == marked)
+        for place, decision in enumerate(reversed(decisions))
+    ]
+    scores = [decision.score for decision in decisions]
+    return {
+        "line": " ".join(f"{x},{y}" for x, y, _ in points),
+        "marks": [(x, y) for x, y, is_marked in points if is_marked],
+        "label": (
+            f"Scores of the last {len(scores)} records, oldest first: from {percent(min(scores))}"
+            f" to {percent(max(scores))}, the newest {percent(scores[0])}."
+        ),
+    }
 
 
 def pretty(payload: bytes | memoryview | None) -> str:
@@ -85,11 +110,24 @@ def _reached(alert: Alert, version: ModelVersion) -> tuple[str, float] | None:
     return reached[-1] if reached else None
 
 
-def reasons(alert: Alert) -> list[dict[str, Any]]:
+def reasons(alert: Alert, own: Normals) -> list[dict[str, Any]]:
     """The explanation with what its bars need: x and width in a box 200 wide, zero at 100."""
     entries = [entry for entry in alert.explanation if isinstance(entry, dict)]
     largest = max((abs(_number(e.get("contribution"))) for e in entries), default=0.0) or 1.0
-    return [_reason(alert.vertical, entry, largest) for entry in entries]
+    return [_reason(alert.vertical, entry, largest, own) for entry in entries]
+
+
+def total(alert: Alert) -> list[tuple[str, str]]:
+    """How a usual record and all reasons add up, in log odds; empty for alerts from before that."""
+    if alert.base is None or alert.log_odds is None:
+        return []
+    shown = sum(_number(e.get("contribution")) for e in alert.explanation if isinstance(e, dict))
+    return [
+        ("a usual record", f"{alert.base:+.2f}"),
+        ("the reasons above", f"{shown:+.2f}"),
+        ("everything else", f"{alert.log_odds - alert.base - shown:+.2f}"),
+        ("log odds of this record", f"{alert.log_odds:+.2f}"),
+    ]
 
 
 def evidence(alert: Alert) -> str:
@@ -100,7 +138,7 @@ def evidence(alert: Alert) -> str:
     return render_to_string(view.template, dict(view.context(alert.evidence)))
 
 
-def _reason(vertical: str, entry: dict[str, Any], largest: float) -> dict[str, Any]:
+def _reason(vertical: str, entry: dict[str, Any], largest: float, own: Normals) -> dict[str, Any]:
     contribution = _number(entry.get("contribution"))
     width = HALF * abs(contribution) / largest
     raised = contribution >= 0
@@ -113,14 +151,21 @@ def _reason(vertical: str, entry: dict[str, Any], largest: float) -> dict[str, A
         "direction": "push" if raised else "against",
         "x": f"{HALF if raised else HALF - width:.1f}",
         "width": f"{width:.1f}",
-        "features": [
-            {
-                "name": feature.get("name", ""),
-                "value": compact(feature.get("value")),
-                "usual": compact(feature.get("usual")),
-            }
-            for feature in features
-        ],
+        "features": [_feature(feature, own) for feature in features],
+    }
+
+
+def _feature(feature: dict[str, Any], own: Normals) -> dict[str, Any]:
+    """A seen value beside the model's usual one and what is normal for the entity itself."""
+    value = feature.get("value")
+    normal = own.of.get(str(feature.get("name", "")))
+    return {
+        "name": feature.get("name", ""),
+        "value": compact(value),
+        "usual": compact(feature.get("usual")),
+        "own": compact(normal.median) if normal else "-",
+        "range": f"{compact(normal.low)} to {compact(normal.high)}" if normal else "",
+        "far": normal is not None and isinstance(value, int | float) and normal.is_far(value),
     }
 
 
@@ -185,6 +230,13 @@ def _act_text(act: AuditEntry) -> str:
         "alert.assigned": f"assigned to {data.get('assigned_to') or 'nobody'}",
     }
     return f"{words.get(act.action, act.action)} by {act.actor_name}"
+
+
+def saved_views(user: User, verticals: Collection[str]) -> list[SavedView]:
+    """A person's views of the alert list, then those that others share with them."""
+    own = Q(owner=user)
+    found = SavedView.objects.filter(own | Q(vertical__in=verticals)).select_related("owner")
+    return sorted(found, key=lambda view: (view.owner_id != user.pk, view.name.casefold()))
 
 
 def what_is_missing(verticals: Collection[str]) -> str:

@@ -9,16 +9,26 @@ from lepton_apps.console.views import (
     alerts,
     audit,
     dead_letters,
+    overview,
     own_account,
     panels,
     people,
+    records,
+    saved_views,
     streams,
+    together,
 )
 
 app_name = "console"
 
 urlpatterns = [
     path("", alerts.alert_list, name="alerts"),
+    path("overview/", overview.overview_page, name="overview"),
+    path("records/<uuid:decision_id>/", records.record_page, name="record"),
+    path("views/", saved_views.save, name="save-view"),
+    path("views/<int:view_id>/delete/", saved_views.delete, name="delete-view"),
+    path("alerts/", alerts.old_list),
+    path("alerts/together/", together.settle, name="together"),
     path("alerts/<int:alert_id>/", alerts.alert_page, name="alert"),
     path("alerts/<int:alert_id>/state/", alerts.alert_state, name="alert-state"),
     path("alerts/<int:alert_id>/acknowledge/", alerts.acknowledge, name="acknowledge"),
@@ -41,6 +51,11 @@ urlpatterns = [
         "streams/<str:stream>/dead-letters/<int:letter_id>/discard/",
         dead_letters.discard,
         name="discard",
+    ),
+    path(
+        "streams/<str:stream>/dead-letters/settle/",
+        dead_letters.settle_many,
+        name="settle-letters",
     ),
     path("panels/<str:vertical>/", panels.panel_page, name="panels"),
     path("nav/", panels.nav, name="nav"),

@@ -57,6 +57,7 @@ class ServedModel:
             for group in self.reasons
         )
         self._scorer = scorer
+        self.base: float = scorer.base  # log odds of the usual row
 
     @property
     def thresholds(self) -> Mapping[str, float]:
@@ -76,7 +77,10 @@ class ServedModel:
         return self._scorer.details(x_BF)
 
     def contributions(self, x_BF: NDArray[np.float32]) -> NDArray[np.float64]:
-        """How much each reason raises the score of each row, in logit units, shape (B, G)."""
+        """How much each reason raises the log odds of each row, shape (B, G).
+
+        A row's sum and ``base`` are its log odds.
+        """
         return self._scorer.contributions(x_BF, self._groups)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from uuid import UUID
 
 from lepton_apps.alerts.models import Alert
 from lepton_apps.common.identity import decision_key
-from lepton_apps.streaming.pipeline import Decided, Reason
+from lepton_apps.streaming.pipeline import Decided, Explanation
 from lepton_apps.verticals.contract import Severity, Stream, Vertical
 
 LOUDNESS = {severity: rank for rank, severity in enumerate(Severity)}
@@ -34,7 +34,7 @@ def open_or_fold(
     vertical: Vertical,
     stream: Stream,
     decided: Decided,
-    reasons: Mapping[int, Sequence[Reason]],
+    explained: Mapping[int, Explanation],
     evidence: Mapping[int, Mapping[str, Any]],
     existing: Iterable[Alert],
     ids: Iterable[int],
@@ -56,13 +56,14 @@ def open_or_fold(
     opened: set[int] = set()
     for row in decided.loud():
         about = decided.about[row]
-        mark = fingerprint(stream, about.entity_key, reasons[row][0].code)
+        mark = fingerprint(stream, about.entity_key, explained[row].reasons[0].code)
         alert = _nearest(unresolved.get(mark, ()), about.occurred_at, stream.fold)
         outcome = stream.policy.outcomes[int(decided.outcome_B[row])]
         if alert is None:
             alert = _open(
-                vertical, stream, decided, row, reasons[row], evidence.get(row, {}), next(free), now
-            )
+                vertical, stream, decided, row, explained[row], evidence.get(row, {}), next(free),
+                now,
+            )  # fmt: skip
             unresolved.setdefault(mark, []).append(alert)
             opened.add(alert.id)
             changes.opened.append(alert)
@@ -91,7 +92,7 @@ def _open(
     stream: Stream,
     decided: Decided,
     row: int,
-    reasons: Sequence[Reason],
+    why: Explanation,
     evidence: Mapping[str, Any],
     alert_id: int,
     now: datetime,
@@ -105,8 +106,8 @@ def _open(
         vertical=vertical.key,
         stream=stream.name,
         entity_key=about.entity_key,
-        fingerprint=fingerprint(stream, about.entity_key, reasons[0].code),
-        reason=reasons[0].code,
+        fingerprint=fingerprint(stream, about.entity_key, why.reasons[0].code),
+        reason=why.reasons[0].code,
         severity=str(stream.policy.severity(outcome, score)),
         outcome=outcome,
         score=score,
@@ -121,7 +122,9 @@ def _open(
         model_version=decided.model_version,
         title=text.title[:200],
         facts=[list(fact) for fact in text.facts],
-        explanation=[reason.as_json() for reason in reasons],
+        explanation=[reason.as_json() for reason in why.reasons],
+        base=why.base,
+        log_odds=why.log_odds,
         evidence=dict(evidence),
     )
 

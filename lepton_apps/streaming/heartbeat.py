@@ -22,12 +22,18 @@ ON CONFLICT (worker_id) DO UPDATE SET beat_at = excluded.beat_at,
     condition = excluded.condition, detail = excluded.detail, assignment = excluded.assignment,
     lag = excluded.lag, rates = excluded.rates, model_version = excluded.model_version
 """
+MINUTE = """
+INSERT INTO stream_minute AS m (stream, minute, worker_id, records, lag)
+VALUES (%s, date_trunc('minute', %s::timestamptz), %s, %s, %s)
+ON CONFLICT (stream, minute, worker_id) DO UPDATE
+SET records = m.records + excluded.records, lag = excluded.lag
+"""
 FORGET = "DELETE FROM worker_heartbeat WHERE stream = %s AND beat_at < %s - interval '1 day'"
 
 
 @dataclass(slots=True)
 class Heartbeat:
-    """Counts between two beats, and writes one row over and over."""
+    """Counts between two beats, writes one row over and over, and adds to that of the minute."""
 
     stream: str
     every_s: float
@@ -78,6 +84,9 @@ class Heartbeat:
             ],
         )
         raw.execute(FORGET, [self.stream, now])
+        # Last: whatever fails before, these records are counted by the next beat, and once.
+        behind = sum(lag.values()) if assignment else None
+        raw.execute(MINUTE, [self.stream, now, self.worker_id, self._records, behind])
         self._records = self._batches = 0
         self._busy_s = 0.0
         self._counted_from = at

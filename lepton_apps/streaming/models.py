@@ -233,3 +233,17 @@ class WorkerHeartbeat(models.Model):
     class Meta:
         db_table = "worker_heartbeat"
         indexes = [models.Index(fields=["stream", "-beat_at"], name="heartbeat_of_stream")]
+
+
+class StreamMinute(models.Model):
+    """What one worker read in a minute, and how far behind it was at the end of it."""
+
+    pk = models.CompositePrimaryKey("stream", "minute", "worker_id")
+    stream = models.CharField(max_length=64)
+    minute = models.DateTimeField()  # its beginning, our clock
+    worker_id = models.UUIDField()
+    records = models.BigIntegerField()
+    lag = models.BigIntegerField(null=True)  # records; null: it had no partition
+
+    class Meta:
+        db_table = "stream_minute"

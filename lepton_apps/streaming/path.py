@@ -31,7 +31,7 @@ from lepton_apps.streaming.loading import (
     load_states,
 )
 from lepton_apps.streaming.mirror import LabelMirror
-from lepton_apps.streaming.pipeline import Decided, PartitionClock, Reason, TickGiven
+from lepton_apps.streaming.pipeline import Decided, Explanation, PartitionClock, Reason, TickGiven
 from lepton_apps.streaming.roundtrips import foldable, is_one_quiet, load_few, save_one
 from lepton_apps.streaming.store import BatchResult, Move
 from lepton_apps.verticals import registry
@@ -130,9 +130,10 @@ class StreamPath:
                 s_B = pipeline.score(self.stream, rows, model)
             with self.step("decide"):
                 decided = pipeline.decide(self.stream, rows, s_B, model)
-                reasons = self._reasons(decided, model)
+                explained = self._explained(decided, model)
+                reasons = {row: each.reasons for row, each in explained.items()}
                 alerts = (
-                    self._alerts(raw, decided, reasons, model, loaded, now) if durable else None
+                    self._alerts(raw, decided, explained, model, loaded, now) if durable else None
                 )
             result = BatchResult(
                 now,
@@ -230,7 +231,7 @@ class StreamPath:
         rows.x_BF = pipeline.stacked(rows.x_BF, extraction.x_BF)
         rows.evidence.extend(pipeline.evidence_of(extraction))
 
-    def _reasons(self, decided: Decided, model: ServedModel) -> dict[int, list[Reason]]:
+    def _explained(self, decided: Decided, model: ServedModel) -> dict[int, Explanation]:
         loud = decided.loud()
         explained = pipeline.explain(self.stream, decided.x_BF[loud], model)
         return dict(zip(loud, explained, strict=True))
@@ -239,25 +240,25 @@ class StreamPath:
         self,
         raw: RawConnection,
         decided: Decided,
-        reasons: Mapping[int, Sequence[Reason]],
+        explained: Mapping[int, Explanation],
         model: ServedModel,
         loaded: Loaded,
         now: datetime,
     ) -> AlertChanges | None:
-        if not reasons:
+        if not explained:
             return None
         marks = {
-            alerting.fingerprint(self.stream, decided.about[row].entity_key, why[0].code)
-            for row, why in reasons.items()
+            alerting.fingerprint(self.stream, decided.about[row].entity_key, why.reasons[0].code)
+            for row, why in explained.items()
         }
-        occurred = [decided.about[row].occurred_at for row in reasons]
+        occurred = [decided.about[row].occurred_at for row in explained]
         fold = self.stream.fold
         existing, ids = foldable(
-            raw, marks, min(occurred) - fold, max(occurred) + fold, len(reasons)
+            raw, marks, min(occurred) - fold, max(occurred) + fold, len(explained)
         )
         evidence = pipeline.gather(self.stream, decided, model, loaded.working.knowledge)
         return alerting.open_or_fold(
-            self.vertical, self.stream, decided, reasons, evidence, existing, ids, now
+            self.vertical, self.stream, decided, explained, evidence, existing, ids, now
         )
 
     @contextmanager

@@ -303,12 +303,24 @@ class Reason:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a row is loud. All contributions, shown or not, lead from ``base`` to ``log_odds``."""
+
+    reasons: tuple[Reason, ...]  # the strongest
+    base: float  # log odds of a usual row
+    log_odds: float  # of this one
+
+
 class Explainer(Model, Protocol):
     @property
     def reasons(self) -> tuple[str, ...]: ...
 
     @property
     def usual(self) -> NDArray[np.float32]: ...
+
+    @property
+    def base(self) -> float: ...
 
     def contributions(self, x_BF: NDArray[np.float32]) -> NDArray[np.float64]: ...
 
@@ -340,7 +352,7 @@ def gather(
 
 def explain(
     stream: Stream, x_BF: NDArray[np.float32], model: Explainer, most: int = 5
-) -> list[list[Reason]]:
+) -> list[Explanation]:
     """The reasons that raise each row's score, strongest first; at least one for every row."""
     if not len(x_BF):
         return []
@@ -352,25 +364,24 @@ def explain(
     for x_F, c_G in zip(x_BF, model.contributions(x_BF), strict=True):
         order = np.argsort(-c_G, kind="stable")
         strongest = [int(g) for g in order[:most] if c_G[g] > 0] or [int(order[0])]
-        explained.append(
-            [
-                Reason(
-                    code,
-                    float(c_G[g]),
-                    tuple(
-                        {
-                            "name": schema.names[column],
-                            "value": float(x_F[column]),
-                            "usual": float(model.usual[column]),
-                        }
-                        for column in columns[code]
-                        if len(columns[code]) <= MOST_FEATURES
-                    ),
-                )
-                for g in strongest
-                for code in (model.reasons[g],)
-            ]
-        )
+        reasons = [
+            Reason(
+                code,
+                float(c_G[g]),
+                tuple(
+                    {
+                        "name": schema.names[column],
+                        "value": float(x_F[column]),
+                        "usual": float(model.usual[column]),
+                    }
+                    for column in columns[code]
+                    if len(columns[code]) <= MOST_FEATURES
+                ),
+            )
+            for g in strongest
+            for code in (model.reasons[g],)
+        ]
+        explained.append(Explanation(tuple(reasons), model.base, model.base + float(c_G.sum())))
     return explained
 
 

@@ -12,6 +12,7 @@ from lepton_apps.common.db import RawConnection, transaction
 
 TIME_COLUMN = {"decision": "decided_at", "feed_event": "created_at", "dead_letter": "failed_at"}
 DAYS_AHEAD = 7
+MINUTES_KEPT = timedelta(days=8)  # of what workers read: a week, and the day that is compared
 LOCK = 0x1E9701  # of pg_advisory_xact_lock: one housekeeper at a time
 
 
@@ -49,6 +50,7 @@ def keep_house(raw: RawConnection) -> Housekeeping:
             raw.execute(f"DELETE FROM {table}_default WHERE {column} < %s", [_start(oldest)])  # noqa: S608
     oldest = today - timedelta(days=settings.RETENTION_DAYS["decision"])
     raw.execute("DELETE FROM tick WHERE at < %s", [_start(oldest)])
+    raw.execute("DELETE FROM stream_minute WHERE minute < %s", [clock.now() - MINUTES_KEPT])
     return Housekeeping(tuple(made), tuple(dropped))
 
 

@@ -56,12 +56,24 @@ def decision_of(decision_id: UUID, decided_at: datetime) -> Decision | None:
 
 
 def recent_decisions(stream: str, entity_key: str, limit: int = 10) -> list[Decision]:
-    """The newest decisions on one entity, newest first."""
-    return list(
-        Decision.objects.filter(entity_key=entity_key, stream=stream).order_by("-decided_at")[
-            :limit
-        ]
-    )
+    """The newest decisions on one entity, newest first, without payloads and features."""
+    of_entity = Decision.objects.filter(entity_key=entity_key, stream=stream)
+    return list(of_entity.defer("payload", "features").order_by("-decided_at")[:limit])
+
+
+def features_before(
+    stream: str, entity_key: str, at: datetime, limit: int
+) -> list[tuple[int, bytes]]:
+    """Model version and packed features of an entity's newest decisions before a moment."""
+    rows = Decision.objects.filter(entity_key=entity_key, stream=stream, decided_at__lt=at)
+    newest = rows.order_by("-decided_at").values_list("model_version", "features")[:limit]
+    return [(number, bytes(features)) for number, features in newest]
+
+
+def decision_by_id(decision_id: UUID) -> Decision | None:
+    """One decision by its id alone, None when there is none or retention has dropped it."""
+    place = RecordKey.objects.filter(key=decision_id).first()
+    return None if place is None else decision_of(decision_id, place.decided_at)
 
 
 def reasons_of(vertical: str, decision: Decision) -> list[dict[str, Any]]:
@@ -88,15 +100,25 @@ def dead_letters(
     status: str | None = "new",
     before_id: int | None = None,
     limit: int = 50,
+    reason: str | None = None,
 ) -> list[DeadLetter]:
     """Dead letters of these verticals, newest first; ``before_id`` pages on."""
     names = [name for name in _streams_of(verticals) if stream in (None, name)]
     letters = DeadLetter.objects.filter(stream__in=names)
     if status:
         letters = letters.filter(status=status)
+    if reason:
+        letters = letters.filter(reason=reason)
     if before_id is not None:
         letters = letters.filter(id__lt=before_id)
     return list(letters.order_by("-id")[:limit])
+
+
+def dead_letter_reasons(stream: str, status: str) -> dict[str, int]:
+    """How many dead letters of a stream have each reason, the most frequent first."""
+    letters = DeadLetter.objects.filter(stream=stream, status=status)
+    counted = letters.values_list("reason").annotate(count=Count("id")).order_by("-count", "reason")
+    return dict(counted)
 
 
 def dead_letter(verticals: Collection[str], dead_letter_id: int) -> DeadLetter:

@@ -295,31 +295,36 @@ def redrive(dead_letter_id: int, actor: User | None, payload: bytes | None = Non
     the record's identity makes harmless. A record without an id keeps that of its first place.
     """
     letter = _open_letter(dead_letter_id)
+    producer = Producer(linger_ms=0)
+    try:
+        send_again(producer, letter, payload)
+        producer.flush()
+    finally:
+        producer.close()
+    return settle(letter, DeadLetter.Status.REDRIVEN, actor, edited=payload is not None)
+
+
+def send_again(producer: Producer, letter: DeadLetter, payload: bytes | None = None) -> None:
+    """Hand a letter's record to a producer, as it was or mended. Nothing is marked yet."""
     origin = f"{letter.topic_id}:{letter.partition}:{letter.offset}".encode()
     headers = [(name, bytes.fromhex(value)) for name, value in letter.headers]
     if not any(name == ORIGIN_HEADER and value for name, value in headers):
         headers.append((ORIGIN_HEADER, origin))
     value = payload if payload is not None else letter.payload
     key = None if letter.key is None else bytes(letter.key)
-    producer = Producer(linger_ms=0)
-    try:
-        # The same partition: records of an entity stay in one.
-        producer.send(
-            letter.topic,
-            None if value is None else bytes(value),
-            key,
-            headers,
-            partition=letter.partition,
-        )
-        producer.flush()
-    finally:
-        producer.close()
-    return _settle(letter, DeadLetter.Status.REDRIVEN, actor, edited=payload is not None)
+    # The same partition: records of an entity stay in one.
+    producer.send(
+        letter.topic,
+        None if value is None else bytes(value),
+        key,
+        headers,
+        partition=letter.partition,
+    )
 
 
 def discard(dead_letter_id: int, actor: User | None) -> DeadLetter:
     """Say that a dead letter needs no further work. Its bytes stay until retention."""
-    return _settle(_open_letter(dead_letter_id), DeadLetter.Status.DISCARDED, actor)
+    return settle(_open_letter(dead_letter_id), DeadLetter.Status.DISCARDED, actor)
 
 
 def _open_letter(dead_letter_id: int) -> DeadLetter:
@@ -339,9 +344,10 @@ def _settled(letter: DeadLetter) -> DeadLetterSettledError:
     )
 
 
-def _settle(
+def settle(
     letter: DeadLetter, status: DeadLetter.Status, actor: User | None, **data: Any
 ) -> DeadLetter:
+    """Mark a dead letter; raises DeadLetterSettledError when somebody was faster."""
     by = audit.SERVER if actor is None else actor.get_username()
     with transaction(raw_connection()):
         changed = DeadLetter.objects.filter(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from django.db import connection
+from numpy.typing import NDArray
 
 from lepton_apps.alerts.models import Alert
 from lepton_apps.alerts.summary import loaded_summary
@@ -84,7 +85,12 @@ def open_alert(number: int = 1, **changes: Any) -> Alert:
     return open_alerts(make_alert(number, **changes))[0]
 
 
-def save_decision(alert: Alert, number: int, payload: bytes | None = None) -> None:
+def save_decision(
+    alert: Alert,
+    number: int,
+    payload: bytes | None = None,
+    features: NDArray[np.float32] | None = None,
+) -> None:
     """The decision that opened ``alert``; its record is ``record-<number>``."""
     record = {"id": f"record-{number}", "customer": alert.entity_key, "amount": f"{number}.50"}
     with connection.cursor() as cursor:
@@ -99,7 +105,7 @@ def save_decision(alert: Alert, number: int, payload: bytes | None = None) -> No
                 alert.entity_key,
                 alert.decided_at - timedelta(seconds=1),
                 payload or json.dumps(record).encode(),
-                np.zeros(33, np.float32).tobytes(),
+                (np.zeros(47, np.float32) if features is None else features).tobytes(),
                 alert.score,
                 alert.outcome,
                 alert.pk,

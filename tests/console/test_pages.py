@@ -29,7 +29,13 @@ from tests.console.data import (
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-EMPTY_PAGES = ("/", "/streams/", f"/streams/{STREAM}/dead-letters/", "/panels/fintech/")
+EMPTY_PAGES = (
+    "/",
+    "/overview/",
+    "/streams/",
+    f"/streams/{STREAM}/dead-letters/",
+    "/panels/fintech/",
+)
 EVIL = "<script>alert(1)</script>"
 
 
@@ -55,7 +61,7 @@ def rows(body: str) -> list[int]:
 @pytest.mark.parametrize("page", EMPTY_PAGES)
 def test_a_page_without_data_says_what_comes_next(page: str, console: Client) -> None:
     assert re.search(
-        "appear here by themselves|No model is champion|Every record of this stream",
+        "Nothing to draw yet|appear here by themselves|No model is champion|Every record of this stream",
         text(console, page),
     )
 

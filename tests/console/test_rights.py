@@ -10,36 +10,42 @@ from django.test import Client
 
 from lepton_apps.alerts.models import Alert
 from lepton_apps.streaming.models import DeadLetter
-from tests.console.data import STREAM, open_alert, save_dead_letter
+from tests.console.data import STREAM, open_alert, save_dead_letter, save_decision
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PAGES = (
     "/",
+    "/overview/",
     "/alerts/{alert}/",
     "/alerts/{alert}/state/",
+    "/records/{decision}/",
     "/streams/",
     f"/streams/{STREAM}/dead-letters/",
     f"/streams/{STREAM}/dead-letters/{{letter}}/",
     "/panels/fintech/",
     "/nav/",
 )
-OF_FINTECH = tuple(page for page in PAGES if page not in {"/", "/streams/", "/nav/"})
+OF_FINTECH = tuple(page for page in PAGES if page not in {"/", "/overview/", "/streams/", "/nav/"})
 ACTS = (
     "/alerts/{alert}/acknowledge/",
     "/alerts/{alert}/assign/",
     "/alerts/{alert}/resolve/",
     "/alerts/{alert}/label/",
+    "/alerts/together/",
     f"/streams/{STREAM}/dead-letters/{{letter}}/discard/",
     f"/streams/{STREAM}/dead-letters/{{letter}}/redrive/",
+    f"/streams/{STREAM}/dead-letters/settle/",
 )
 
 
 @pytest.fixture
 def path() -> Callable[[str], str]:
     """Fills in an alert and a dead letter of fintech that are there."""
-    alert, letter = open_alert().pk, save_dead_letter(b"{}")
-    return lambda pattern: pattern.format(alert=alert, letter=letter)
+    alert, letter = open_alert(), save_dead_letter(b"{}")
+    save_decision(alert, 1)
+    places = {"alert": alert.pk, "letter": letter, "decision": alert.decision_id}
+    return lambda pattern: pattern.format(**places)
 
 
 def test_every_page_sends_a_stranger_to_the_sign_in(path: Callable[[str], str]) -> None:
@@ -94,7 +100,8 @@ def test_whoever_may_not_act_is_refused_and_nothing_changes(
 ) -> None:
     client = signed_in(request.getfixturevalue(who))
     for act in ACTS:
-        answer = client.post(path(act), {"positive": "1", "to": "me"})
+        data = {"positive": "1", "to": "me", "act": "acknowledge", "id": path("{alert}")}
+        answer = client.post(path(act), data)
         assert answer.status_code == status, act
     assert Alert.objects.get().version == 1
     assert DeadLetter.objects.get().status == "new"

@@ -217,6 +217,9 @@ def test_contributions_are_told_by_reason(stream: Stream, versions: list[ModelVe
     assert model.contributions(x_BF).shape == (5, len(model.reasons))
     assert model.usual.shape == (x_BF.shape[1],)
     assert set(stream.policy.thresholds) <= set(model.thresholds)
+    # Reasons lead all the way from the usual record to this one's score.
+    z_B = model.base + model.contributions(x_BF).sum(axis=1)
+    assert np.allclose(1 / (1 + np.exp(-z_B)), model.score(x_BF), rtol=0, atol=1e-6)
     # A record that is usual in everything has nothing to explain.
     usual = model.usual[None, :].astype(np.float32)
     assert np.allclose(model.contributions(usual), 0.0, atol=1e-6)

@@ -91,6 +91,29 @@ def test_contributions_name_the_group_that_raised_the_score(scorer: Scorer) -> N
     assert c_BG[1, 0] == z[1] - z[0]
 
 
+def test_contributions_and_the_base_add_up_to_the_log_odds(
+    scorer: Scorer, test_table: Table
+) -> None:
+    x_NF = test_table.x_NF[:50]
+    c_BG = scorer.contributions(x_NF, [[0, 1], [2], [3, 4], [5]])
+    z = scorer.calibration.log_odds(scorer.engine.logits(x_NF))
+    assert np.allclose(scorer.base + c_BG.sum(axis=1), z, rtol=0, atol=1e-9)
+
+
+def test_what_is_as_usual_contributes_nothing(scorer: Scorer, test_table: Table) -> None:
+    x_NF = test_table.x_NF[:50].copy()
+    x_NF[:, 2] = scorer.reference_F[2]
+    assert np.array_equal(scorer.contributions(x_NF, [[0, 1], [2], [3, 4, 5]])[:, 1], np.zeros(50))
+
+
+def test_two_groups_that_act_together_share_what_they_do(scorer: Scorer) -> None:
+    outside = scorer.reference_F.copy()
+    outside[:2] = 3.0
+    both = scorer.contributions(outside[None], [[0], [1], [2, 3, 4, 5]])[0]
+    turned = scorer.contributions(outside[None], [[1], [0], [2, 3, 4, 5]])[0]
+    assert np.allclose(both[:2], turned[1::-1], rtol=0, atol=1e-9)
+
+
 def test_contributions_of_a_row_do_not_depend_on_the_others(
     scorer: Scorer, test_table: Table
 ) -> None:

@@ -65,6 +65,9 @@ def test_a_loud_payment_opens_an_explained_alert_and_tells_it_once() -> None:
     assert alert.outcome in {"review", "decline"}
     assert alert.explanation[0]["reason"] == alert.reason == "amount"
     assert alert.explanation[0]["contribution"] > 0
+    assert alert.base is not None
+    assert alert.log_odds is not None
+    assert alert.base < 0 < alert.log_odds
     event = FeedEvent.objects.get()
     assert (event.number, event.type, event.body["id"]) == (1, "alert.opened", alert.id)
     assert Decision.objects.get(alert_id=alert.id).record_id == "p2"

@@ -150,6 +150,8 @@ def _detail(alert: Alert) -> dict[str, Any]:
         "resolved_at": resolved and moment(resolved),
         "resolved_by": alert.resolved_by and alert.resolved_by.get_username(),
         "explanation": alert.explanation,
+        "base": alert.base,
+        "log_odds": alert.log_odds,
         "facts": alert.facts,
         "evidence": alert.evidence,
         "labels": [label_row(label) for label in labels],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any, Final
@@ -24,11 +24,14 @@ from lepton_apps.alerts.paging import cursor_before
 from lepton_apps.alerts.summary import loaded_summary
 from lepton_apps.common.errors import LeptonError, NotFoundError, PermissionRefusedError
 from lepton_apps.console import reading
+from lepton_apps.console.normals import normals
 from lepton_apps.console.views.base import is_htmx, operable, page, readable, user_of
 from lepton_apps.verticals import registry
 
 PAGE_ROWS: Final = 50
-RECENT_DECISIONS: Final = 10
+DRAWN_DECISIONS: Final = 60
+RECENT_DECISIONS: Final = 10  # of them in the table
+EARLIER_ALERTS: Final = 5
 UNRESOLVED: Final = "unresolved"
 ALL: Final = "all"
 TABS: Final = (UNRESOLVED, *Alert.Status.values, ALL)
@@ -42,11 +45,11 @@ BLANK_ROW: Final = {"id": 0, "version": 0, "status": "open", "severity": "low", 
 def alert_list(request: HttpRequest) -> HttpResponse:
     """GET /?status=&vertical=&stream=&severity=&q=&mine=&before="""
     seen = readable(request)
-    form = _form(request)
+    form = list_form(request.GET)
     if form["vertical"] and form["vertical"] not in seen:
         raise NotFoundError(f"There is no area {form['vertical']!r}.")
     try:
-        filters = _filters(form, request)
+        filters = list_filters(form, user_of(request).get_username())
         found = selectors.alerts(seen, filters, _cursor(form["before"]), PAGE_ROWS)
     except (FilterRefusedError, CursorRefusedError) as error:
         return render(
@@ -74,14 +77,23 @@ def alert_list(request: HttpRequest) -> HttpResponse:
         "more": found.next is not None,
         "older_href": _href(form, before=str(found.alerts[-1].id)) if found.next else "",
         "operable": json.dumps(sorted(acting)),
+        "views": _views(request, seen, list_query(form, before="")),
+        "query": list_query(form, before=""),
+        "shareable": [v for v in registry.verticals() if v.key in acting],
         "hint": "" if found.alerts else reading.what_is_missing(seen),
     }
     return render(request, "console/alerts.html", context)
 
 
-def _form(request: HttpRequest) -> dict[str, str]:
+@require_GET
+def old_list(request: HttpRequest) -> HttpResponse:
+    """GET /alerts/, which people type: the list is the start page."""
+    query = request.META.get("QUERY_STRING", "")
+    return redirect(f"{reverse('console:alerts')}{'?' if query else ''}{query}")
+
+
+def list_form(given: Mapping[str, str]) -> dict[str, str]:
     """The filters as the page's form names them."""
-    given = request.GET
     form = {
         name: given.get(name, "").strip()
         for name in ("vertical", "stream", "severity", "q", "mine", "before", "status")
@@ -99,7 +111,8 @@ def _cursor(before: str) -> str | None:
     return cursor_before(int(before))
 
 
-def _filters(form: dict[str, str], request: HttpRequest) -> AlertFilters:
+def list_filters(form: Mapping[str, str], username: str) -> AlertFilters:
+    """What the form asks for; raises FilterRefusedError where that cannot be."""
     status = form["status"]
     params = {
         "vertical": form["vertical"],
@@ -109,14 +122,20 @@ def _filters(form: dict[str, str], request: HttpRequest) -> AlertFilters:
         "status": NO_STATUS.get(status, status),
         "assigned_to": ME if form["mine"] else "",
     }
-    return alert_filters(params, user_of(request).get_username())
+    return alert_filters(params, username)
 
 
-def _href(form: dict[str, str], **changes: str) -> str:
+def list_query(form: Mapping[str, str], **changes: str) -> str:
+    """The query string of a form; the same filters always give the same one."""
     query = {name: value for name, value in {**form, **changes}.items() if value}
     if query.get("status") == UNRESOLVED:
         del query["status"]
-    return f"{reverse('console:alerts')}?{urlencode(query)}" if query else reverse("console:alerts")
+    return urlencode(query)
+
+
+def _href(form: Mapping[str, str], **changes: str) -> str:
+    query = list_query(form, **changes)
+    return f"{reverse('console:alerts')}?{query}" if query else reverse("console:alerts")
 
 
 def _tabs(form: dict[str, str], counts: dict[str, int]) -> list[dict[str, Any]]:
@@ -137,6 +156,23 @@ def _tabs(form: dict[str, str], counts: dict[str, int]) -> list[dict[str, Any]]:
     ]
 
 
+def _views(request: HttpRequest, seen: Collection[str], query: str) -> list[dict[str, Any]]:
+    """The saved views that the user sees: their own first, then those shared with them."""
+    user = user_of(request)
+    return [
+        {
+            "id": view.pk,
+            "name": view.name,
+            "href": f"{reverse('console:alerts')}?{view.query}",
+            "current": view.query == query,
+            "own": view.owner_id == user.pk,
+            "owner": view.owner.get_username(),
+            "vertical": view.vertical,
+        }
+        for view in reading.saved_views(user, seen)
+    ]
+
+
 def _feeds(cursors: dict[str, str]) -> str:
     return json.dumps([{"vertical": v, "cursor": cursor} for v, cursor in cursors.items()])
 
@@ -149,12 +185,23 @@ def alert_page(request: HttpRequest, alert_id: int) -> HttpResponse:
         alert = selectors.alert(readable(request), alert_id)
         cursors = selectors.feed_cursors([alert.vertical])
     decision = reading.opening_decision(alert)
+    recent = reading.recent_decisions(alert, DRAWN_DECISIONS)
+    own = normals(alert)
     context = _state(request, alert) | {
         "alert": alert,
         "facts": alert.facts,
-        "reasons": reading.reasons(alert),
+        "reasons": reading.reasons(alert, own),
+        "own": own,
+        "total": reading.total(alert),
         "evidence": reading.evidence(alert),
-        "decisions": reading.recent_decisions(alert, RECENT_DECISIONS),
+        "decisions": recent[:RECENT_DECISIONS],
+        "course": reading.course(recent, alert.decision_id),
+        "earlier": [
+            loaded_summary(each)
+            for each in selectors.of_entity(
+                [alert.vertical], alert.entity_key, alert.pk, EARLIER_ALERTS
+            )
+        ],
         "payload": None if decision is None else reading.pretty(decision.payload),
         "feeds": _feeds(cursors),
         "heartbeat_s": settings.FEED_HEARTBEAT_S,
@@ -171,12 +218,14 @@ def alert_state(request: HttpRequest, alert_id: int) -> HttpResponse:
 
 
 def _state(request: HttpRequest, alert: Alert, error: str = "") -> dict[str, Any]:
+    may_act = alert.vertical in operable(request)
     return {
         "row": loaded_summary(alert),
+        "assignees": selectors.assignable(alert.vertical) if may_act else [],
         "verdict": reading.verdict(alert),
         "resolved": alert.resolved_at is not None,
         "resolved_line": reading.resolved_line(alert),
-        "may_act": alert.vertical in operable(request),
+        "may_act": may_act,
         "history": reading.history(alert),
         "error": error,
     }
@@ -199,9 +248,16 @@ def acknowledge(request: HttpRequest, alert_id: int) -> HttpResponse:
 @require_POST
 @page
 def assign(request: HttpRequest, alert_id: int) -> HttpResponse:
-    """POST /alerts/{id}/assign/ to=me|nobody"""
+    """POST /alerts/{id}/assign/ to=me|nobody, or a username"""
     user = user_of(request)
-    assignee = user if request.POST.get("to") == ME else None
+    to = request.POST.get("to", "")
+    assignee = user if to == ME else None
+    if to not in {ME, "nobody"}:
+        alert = selectors.alert(readable(request), alert_id)
+        people = {person.username: person for person in selectors.assignable(alert.vertical)}
+        assignee = people.get(to)
+        if assignee is None:
+            return _refuse(request, alert_id, f"{to[:80]!r} does not work on these alerts.", 400)
     return _act(request, alert_id, lambda: services.assign(alert_id, assignee, user))
 
 

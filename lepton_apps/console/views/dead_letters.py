@@ -4,48 +4,90 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from lepton_apps.accounts import access
 from lepton_apps.accounts.models import Role
-from lepton_apps.common.errors import LeptonError, NotFoundError, PermissionRefusedError
+from lepton_apps.common.errors import (
+    LeptonError,
+    NotFoundError,
+    PermissionRefusedError,
+    UnavailableError,
+)
 from lepton_apps.console import reading
 from lepton_apps.console.views.base import operable, page, readable, user_of
+from lepton_apps.streaming import redriving, services
 from lepton_apps.streaming import selectors as streaming
-from lepton_apps.streaming import services
 from lepton_apps.streaming.models import DeadLetter
 from lepton_apps.verticals import registry
 
 PAGE_ROWS: Final = 50
+AT_ONCE: Final = 200  # letters that one click settles, so that it answers within seconds
 HEX_BYTES: Final = 4_096
 
 
 @require_GET
 @page
 def letter_list(request: HttpRequest, stream: str) -> HttpResponse:
-    """GET /streams/{name}/dead-letters/?status=new|redriven|discarded&before="""
+    """GET /streams/{name}/dead-letters/?status=new|redriven|discarded&reason=&before="""
     vertical = _vertical_of(request, stream)
     status = request.GET.get("status", DeadLetter.Status.NEW)
     if status not in DeadLetter.Status.values:
         raise NotFoundError(f"Dead letters are never {status!r}.")
     before = request.GET.get("before", "")
     before_id = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
+    reason = request.GET.get("reason", "").replace("\0", "")[:64]
     found = streaming.dead_letters(
-        [vertical], stream=stream, status=status, before_id=before_id, limit=PAGE_ROWS
+        [vertical], stream, status, before_id=before_id, limit=PAGE_ROWS, reason=reason
     )
+    reasons = streaming.dead_letter_reasons(stream, status)
     context = {
         "stream": stream,
         "letters": found,
+        "reason": reason,
+        "reasons": [(name, count, name == reason) for name, count in reasons.items()],
+        "matching": reasons.get(reason, 0) if reason else sum(reasons.values()),
+        "at_once": AT_ONCE,
+        "may_act": vertical in operable(request) and status == DeadLetter.Status.NEW,
         "status": status,
         "statuses": DeadLetter.Status.values,
         "older_id": found[-1].id if len(found) == PAGE_ROWS else None,
         "first_page": before_id is None,
     }
     return render(request, "console/dead_letters.html", context)
+
+
+@require_POST
+@page
+def settle_many(request: HttpRequest, stream: str) -> HttpResponse:
+    """POST .../settle/ act=redrive|discard, reason=: the newest ``AT_ONCE`` new ones that fit."""
+    vertical = _vertical_of(request, stream)
+    access.require(user_of(request), vertical, Role.OPERATOR)
+    reason = request.POST.get("reason", "").replace("\0", "")[:64]
+    act = {"redrive": redriving.redrive_all, "discard": redriving.discard_all}.get(
+        request.POST.get("act", "")
+    )
+    back = reverse("console:dead-letters", args=[stream])
+    if act is None:
+        messages.error(request, "Say what to do with them: redrive or discard.")
+        return redirect(back)
+    letters = streaming.dead_letters([vertical], stream, limit=AT_ONCE, reason=reason)
+    try:
+        done = act(letters, user_of(request))
+    except UnavailableError as error:
+        messages.error(request, error.detail)
+        return redirect(back)
+    left = streaming.dead_letter_reasons(stream, DeadLetter.Status.NEW)
+    waiting = left.get(reason, 0) if reason else sum(left.values())
+    word = "redriven" if act is redriving.redrive_all else "discarded"
+    messages.success(request, f"{done} {word}; {waiting} still wait.")
+    return redirect(f"{back}?{urlencode({'reason': reason})}" if reason and waiting else back)
 
 
 @require_GET

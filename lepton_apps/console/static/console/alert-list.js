@@ -153,6 +153,10 @@ function matches(alert, filters) {
 // Coming back from an alert leads to the same list and the same row.
 function rememberPlace(list) {
   sessionStorage.setItem("lepton-list", location.pathname + location.search);
+  window.addEventListener("pagehide", () => {
+    const ids = [...list.children].map((row) => Number(row.dataset.id));
+    sessionStorage.setItem("lepton-list-ids", JSON.stringify(ids));
+  });
   const last = sessionStorage.getItem("lepton-last-alert");
   if (last) document.getElementById(`alert-${last}`)?.focus();
   sessionStorage.removeItem("lepton-last-alert");

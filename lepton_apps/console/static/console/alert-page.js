@@ -25,6 +25,7 @@ export function startAlertPage() {
   sessionStorage.setItem("lepton-last-alert", String(id));
   const list = sessionStorage.getItem("lepton-list");
   if (list?.startsWith("/")) document.getElementById("back").href = list;
+  offerNeighbours(id);
 
   document.body.addEventListener("htmx:afterSettle", (event) => {
     if (event.target.id !== "alert-state") return;
@@ -33,4 +34,21 @@ export function startAlertPage() {
       document.getElementById("do").focus({ preventScroll: true });
     }
   });
+}
+
+// The list that the alert was opened from, as it was left: j and k walk along it.
+function offerNeighbours(id) {
+  let ids = [];
+  try {
+    ids = JSON.parse(sessionStorage.getItem("lepton-list-ids") ?? "[]");
+  } catch {
+    // Somebody else's value: there are no neighbours then.
+  }
+  const at = ids.indexOf(id);
+  for (const [link, neighbour] of [["previous-alert", ids[at - 1]], ["next-alert", ids[at + 1]]]) {
+    const shown = document.getElementById(link);
+    if (at < 0 || neighbour === undefined) continue;
+    shown.href = `/alerts/${neighbour}/`;
+    shown.hidden = false;
+  }
 }

@@ -33,7 +33,7 @@ export function startFailures() {
     box.hidden = true;
     if (refresh && refresh.dataset.state === "stale") {
       refresh.dataset.state = "live";
-      refresh.textContent = "renewed every 3 s";
+      refresh.textContent = refresh.dataset.live;
     }
   });
 }

@@ -1,10 +1,18 @@
 // One key for each thing an operator does. Help is in the dialog behind "?".
 
-const focusedRow = () => document.activeElement?.closest(".alert-row");
+const ROWS = "#alerts > .alert-row, tr.row";
+const GO_MS = 1500; // how long "g" waits for the letter of a section
+
+const focusedRow = () => document.activeElement?.closest(ROWS);
 
 function move(step) {
-  const rows = [...document.querySelectorAll("#alerts > .alert-row")];
-  if (rows.length === 0) return;
+  const rows = [...document.querySelectorAll(ROWS)];
+  if (rows.length === 0) {
+    // An alert's page: the neighbours in the list that it was opened from.
+    const link = document.getElementById(step > 0 ? "next-alert" : "previous-alert");
+    if (link && !link.hidden) link.click();
+    return;
+  }
   const at = rows.indexOf(focusedRow());
   const next = at < 0 ? (step > 0 ? 0 : rows.length - 1) : at + step;
   const row = rows[Math.max(0, Math.min(rows.length - 1, next))];
@@ -28,25 +36,58 @@ function resolve() {
 }
 
 function search() {
-  const field = document.getElementById("f-entity");
+  const field = document.getElementById("f-entity") ?? document.querySelector("[type=search]");
   if (field) field.focus();
   else location.assign("/#f-entity");
 }
+
+function help() {
+  const sections = [...document.querySelectorAll("#nav [data-go]")].map((link) => {
+    const key = document.createElement("kbd");
+    key.textContent = link.dataset.go;
+    return [key, ` ${link.firstChild.textContent.trim()}  `];
+  });
+  document.getElementById("go-keys").replaceChildren(...sections.flat());
+  document.getElementById("help").showModal();
+}
+
+let goUntil = 0;
 
 const ACTIONS = {
   j: () => move(1),
   k: () => move(-1),
   a: () => press("a"),
   m: () => press("m"),
+  x: () => press("x"),
   r: resolve,
   n: () => document.getElementById("held")?.click(),
   u: () => document.getElementById("back")?.click(),
+  g: () => {
+    goUntil = Date.now() + GO_MS;
+  },
   "/": search,
-  "?": () => document.getElementById("help").showModal(),
+  "?": help,
 };
 
+function go(key) {
+  const link = [...document.querySelectorAll("#nav [data-go]")].find((a) => a.dataset.go === key);
+  link?.click();
+  return Boolean(link);
+}
+
+function actionOf(key) {
+  if (Date.now() < goUntil) {
+    goUntil = 0;
+    return () => go(key);
+  }
+  if (/^[1-9]$/.test(key)) {
+    return () => document.querySelectorAll("#views a")[Number(key) - 1]?.click();
+  }
+  return ACTIONS[key];
+}
+
 export function startKeys() {
-  document.getElementById("help-button").addEventListener("click", ACTIONS["?"]);
+  document.getElementById("help-button").addEventListener("click", help);
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     if (document.querySelector("dialog[open]")) return;
@@ -55,15 +96,16 @@ export function startKeys() {
       if (event.key === "Escape") target.blur();
       return;
     }
-    if (event.key === "Enter" && target.matches(".alert-row")) {
-      target.querySelector(".title a").click();
+    if (event.key === "Enter" && target.matches(ROWS)) {
+      (target.querySelector(".title a") ?? target.querySelector("a"))?.click();
       return;
     }
-    const action = ACTIONS[event.key];
+    const action = actionOf(event.key);
     if (!action) return;
     event.preventDefault();
     action();
   });
+  document.querySelector("#nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
   // A link may lead straight to a field: #note, #f-entity.
   if (location.hash === "#note" || location.hash === "#f-entity") {
     document.getElementById(location.hash.slice(1))?.focus();

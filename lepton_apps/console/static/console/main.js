@@ -2,7 +2,9 @@
 import { startAlertPage } from "./alert-page.js";
 import { startAlertList } from "./alert-list.js";
 import { startKeys } from "./keys.js";
+import { startOpenParts } from "./open-parts.js";
 import { startFailures } from "./failures.js";
+import { startScrollers } from "./scrollers.js";
 import { startThemeButton } from "./theme-button.js";
 import { startTimes } from "./times.js";
 
@@ -10,6 +12,8 @@ startThemeButton();
 startTimes();
 startFailures();
 startKeys();
+startOpenParts();
+startScrollers();
 
 const page = document.body.dataset.page;
 if (page === "alerts") startAlertList();

@@ -18,7 +18,12 @@ export function makeRow(alert, operable) {
     const target = `/alerts/${alert.id}/acknowledge/`;
     form.setAttribute("action", target);
     form.setAttribute("hx-post", target);
-  } else form?.remove();
+  } else {
+    form?.remove();
+    row.querySelector('[name="id"]')?.remove();
+  }
+  const pick = row.querySelector('[name="id"]');
+  if (pick) pick.value = alert.id;
   const opened = row.querySelector("time");
   opened.dateTime = alert.opened_at;
   fillRow(row, alert);

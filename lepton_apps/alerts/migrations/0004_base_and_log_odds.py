@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("alerts", "0002_alert_evidence")]
+    operations = [
+        migrations.AddField("alert", "base", models.FloatField(null=True)),
+        migrations.AddField("alert", "log_odds", models.FloatField(null=True)),
+    ]
