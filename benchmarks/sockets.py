@@ -77,9 +77,7 @@ class Followers:
         self._orders = orders
         self._poll = select.epoll()
         self._by_fd: dict[int, Follower] = {}
-        self._all = [
-            Follower(plan.sessions[n % len(plan.sessions)]) for n in range(plan.sockets)
-        ]
+        self._all = [Follower(plan.sessions[n % len(plan.sessions)]) for n in range(plan.sockets)]
         self._away: list[tuple[float, Follower]] = []
         self._known: dict[bytes, list[dict[str, Any]]] = {}
         self._cut_at: float | None = None
