@@ -64,7 +64,6 @@ def fill(connection: Connection, size: Size) -> None:
     """Fill an empty, migrated database. Two acts and one label for each alert, and a tenth as
     many dead letters as alerts. Django must be set up."""
     now = clock.now()
-    _make_days(connection, now)
     open_alerts(size, now)
     with connection.cursor() as cursor:
         for first in range(0, size.decisions, CHUNK):
@@ -104,10 +103,11 @@ def _record_id(number: int) -> str:
     return f"seed-{number}"
 
 
-def _make_days(connection: Connection, now: datetime) -> None:
+def make_days(connection: Connection) -> None:
     """The partitions that housekeeping would have made on the days before."""
     from lepton_apps.streaming.retention import name
 
+    now = clock.now()
     for ago in range(1, DAYS + 2):
         start = datetime(now.year, now.month, now.day, tzinfo=UTC) - timedelta(days=ago)
         end = start + timedelta(days=1)

@@ -1,0 +1,81 @@
+"""Every page of the console, from the URLconf itself, so that a new page is measured and looked at
+without a line here. Django must be set up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps
+from django.urls import URLPattern, reverse
+
+# What stands for a parameter that is a name. `<thing>_id` is the newest row of a model `Thing`.
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "fintech": ("vertical",),
+    "fintech.transactions": ("stream", "model", "model_name", "name"),
+    "1": ("number", "version"),
+}
+# Lists that are read with a filter or from further down cost otherwise than their first page.
+QUERIES: Mapping[str, tuple[str, ...]] = {
+    "alerts": (
+        "?status=all",
+        "?status=dismissed",
+        "?severity=critical",
+        "?mine=1",
+        "?q=c12",
+        "?q=nobody-has-this-name&status=all",
+        "?vertical=fintech&stream=fintech.transactions",
+        "?status=all&before={middle}",
+    ),
+    "dead-letters": ("?status=discarded",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One address of the console, or why there is none. Acts answer GET with 405."""
+
+    name: str
+    path: str
+    missing: str = ""
+
+
+def places() -> list[Place]:
+    """Every route of the console with its parameters filled in."""
+    from lepton_apps.console.urls import app_name, urlpatterns
+
+    found: list[Place] = []
+    for pattern in urlpatterns:
+        assert isinstance(pattern, URLPattern)
+        name = str(pattern.name)
+        values = {key: _value(key) for key in pattern.pattern.converters}
+        if missing := [key for key, value in values.items() if value is None]:
+            text = f"nothing to fill in for {', '.join(missing)}"
+            found.append(Place(name, str(pattern.pattern), text))
+            continue
+        path = reverse(f"{app_name}:{name}", kwargs=values)
+        found.append(Place(name, path))
+        found += [Place(f"{name} {q}", path + q) for q in _queries(name)]
+    return found
+
+
+def _queries(name: str) -> Iterator[str]:
+    for query in QUERIES.get(name, ()):
+        middle = int(_value("alert_id") or 2) // 2
+        yield query.format(middle=max(1, middle))
+
+
+def _value(parameter: str) -> Any:
+    """What to fill in, None where there is nothing."""
+    for value, parameters in NAMES.items():
+        if parameter in parameters:
+            return value
+    thing = parameter.removesuffix("_id").replace("_", "")
+    for model in apps.get_models():
+        if model.__name__.lower().endswith(thing):
+            key = "id" if any(field.name == "id" for field in model._meta.fields) else "pk"
+            newest = model._default_manager.order_by(f"-{key}").values_list(key, flat=True).first()
+            if newest is not None:
+                return newest
+    return None
