@@ -3,7 +3,7 @@ without a line here. Django must be set up."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,14 +56,12 @@ def places() -> list[Place]:
             continue
         path = reverse(f"{app_name}:{name}", kwargs=values)
         found.append(Place(name, path))
-        found += [Place(f"{name} {q}", path + q) for q in _queries(name)]
+        middle = max(1, int(_value("alert_id") or 2) // 2)
+        found += [
+            Place(f"{name} {query}", path + query.format(middle=middle))
+            for query in QUERIES.get(name, ())
+        ]
     return found
-
-
-def _queries(name: str) -> Iterator[str]:
-    for query in QUERIES.get(name, ()):
-        middle = int(_value("alert_id") or 2) // 2
-        yield query.format(middle=max(1, middle))
 
 
 def _value(parameter: str) -> Any:

@@ -113,7 +113,7 @@ def make_days(connection: Connection) -> None:
         end = start + timedelta(days=1)
         for table in ("decision", "dead_letter"):
             connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {name(table, start.date())} PARTITION OF {table}"  # type: ignore[arg-type]
+                f"CREATE TABLE IF NOT EXISTS {name(table, start.date())} PARTITION OF {table}"
                 f" FOR VALUES FROM ('{start.isoformat()}') TO ('{end.isoformat()}')"
             )
 

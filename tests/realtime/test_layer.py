@@ -119,7 +119,12 @@ def test_a_full_queue_takes_nothing_at_once_any_more() -> None:
         layer = FeedLayer(capacity=1)
         channel = await layer.new_channel()
         at_once: list[int] = []
-        layer.take_at_once(channel, lambda message: bool(at_once.append(message["number"])) or True)
+
+        def take(message: Message) -> bool:
+            at_once.append(message["number"])
+            return True
+
+        layer.take_at_once(channel, take)
         await layer.send(channel, {"type": "e", "number": 1})
         for number in (2, 3):
             with pytest.raises(ChannelFull):
