@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import report
-from benchmarks.seeding import Size, fill, make_days
+from benchmarks.champion import install_champion
+from benchmarks.seeding import STREAM, Size, fill, make_days
 from benchmarks.servers import BenchmarkError, Servers, add_server_options, command, note, servers
 from benchmarks.web import HOST, web
 from lepton_apps.common import clock
@@ -23,6 +24,7 @@ TRUNCATE alert, decision, record_key, dead_letter, label, audit_auditentry
 RESTART IDENTITY CASCADE
 """
 SLOWEST_SHOWN = 5
+VERSIONS = 20  # beside the champion
 TIMEOUT_S = 60
 
 
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     size = Size(options.alerts, options.decisions, max(200, options.decisions // 50))
     with servers(options) as run, run.connection() as connection:
         session = _session_of_an_admin()
-        _make_versions()
+        _make_versions(run, options.model_cache)
         make_days(connection)
         fill(connection, SMALL)
         few, _ = looked_at(session)
@@ -104,28 +106,20 @@ def _session_of_an_admin() -> str:
     return str(client.cookies["sessionid"].value)
 
 
-def _make_versions() -> None:
-    """Versions to list. Only their rows: nothing here scores."""
-    from lepton_apps.model_registry.models import ModelVersion, Role, RoleChange
+def _make_versions(run: Servers, cache: Path | None) -> None:
+    """A champion, and more versions made of the same files."""
+    from lepton_apps.model_registry import selectors, services
+    from lepton_apps.model_registry.models import ModelFile
     from lepton_apps.verticals import registry
+    from lepton_apps.verticals.contract import Trained
 
-    _, stream = registry.stream("fintech.transactions")
-    for number in range(1, 21):
-        version = ModelVersion.objects.create(
-            model_name=stream.model_name,
-            number=number,
-            stream=stream.name,
-            schema_hash=stream.extractor.schema.hash,
-            manifest={"thresholds": {"review": 0.4, "decline": 0.8}},
-            created_at=clock.now(),
-        )
-        RoleChange.objects.create(
-            model_name=stream.model_name,
-            role=Role.CHAMPION,
-            version=version,
-            sequence=number,
-            at=clock.now(),
-        )
+    install_champion(run, STREAM, cache)
+    _, stream = registry.stream(STREAM)
+    champion = selectors.champion(stream.model_name)
+    rows = ModelFile.objects.filter(version=champion).values_list("name", "content")
+    trained = Trained({name: bytes(content) for name, content in rows}, {}, {})
+    for _ in range(VERSIONS):
+        services.register_version(stream, trained, None)
 
 
 def looked_at(session: str) -> tuple[list[Page], list[str]]:

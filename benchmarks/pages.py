@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.apps import apps
+from django.contrib.auth.models import User
 from django.urls import URLPattern, reverse
 
 # What stands for a parameter that is a name. `<thing>_id` is the newest row of a model `Thing`.
@@ -15,6 +16,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "fintech": ("vertical",),
     "fintech.transactions": ("stream", "model", "model_name", "name"),
     "1": ("number", "version"),
+    "promote": ("verb",),
 }
 # Lists that are read with a filter or from further down cost otherwise than their first page.
 QUERIES: Mapping[str, tuple[str, ...]] = {
@@ -29,6 +31,11 @@ QUERIES: Mapping[str, tuple[str, ...]] = {
         "?status=all&before={middle}",
     ),
     "dead-letters": ("?status=discarded",),
+    "overview": ("?span=24h",),
+    "models": ("?model=fintech.transactions",),
+    "model-confirm": ("?role=challenger",),
+    "budget-preview": ("?kind=alerts&per_day=50",),
+    "audit": ("?action=alert.", "?target=alert:7&vertical=fintech", "?person=lepton"),
 }
 
 
@@ -66,6 +73,8 @@ def places() -> list[Place]:
 
 def _value(parameter: str) -> Any:
     """What to fill in, None where there is nothing."""
+    if parameter == "username":
+        return User.objects.order_by("-id").values_list("username", flat=True).first()
     for value, parameters in NAMES.items():
         if parameter in parameters:
             return value
