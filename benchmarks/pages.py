@@ -55,13 +55,14 @@ def places() -> list[Place]:
     found: list[Place] = []
     for pattern in urlpatterns:
         assert isinstance(pattern, URLPattern)
-        name = str(pattern.name)
+        name = pattern.name or str(pattern.pattern)
         values = {key: _value(key) for key in pattern.pattern.converters}
         if missing := [key for key, value in values.items() if value is None]:
             text = f"nothing to fill in for {', '.join(missing)}"
             found.append(Place(name, str(pattern.pattern), text))
             continue
-        path = reverse(f"{app_name}:{name}", kwargs=values)
+        # A route without a name, such as a redirect of an old address, has no parameters.
+        path = reverse(f"{app_name}:{name}", kwargs=values) if pattern.name else f"/{name}"
         found.append(Place(name, path))
         middle = max(1, int(_value("alert_id") or 2) // 2)
         found += [
