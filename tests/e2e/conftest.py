@@ -12,9 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
+import msgspec
 import pytest
+from django.core.management import call_command
 from django.db import connection
+from kafka import KafkaProducer
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from lepton_apps.model_registry.models import ModelVersion
+from tests.champions import PAYMENTS
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
@@ -151,3 +157,33 @@ def sign_in(
     for context in contexts:
         with suppress(Exception):
             context.close()
+
+
+@pytest.fixture
+def worker(champion: ModelVersion, consumer_group: str) -> Iterator[None]:
+    """A real worker of payments on the real broker."""
+    call_command("setup", verbosity=0)
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "worker", PAYMENTS.name],
+        cwd=ROOT,
+        env=environment() | {"KAFKA_GROUP": consumer_group},
+    )
+    yield
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.fixture
+def produce() -> Iterator[Callable[..., None]]:
+    """Sends payments to the topic as any producer does."""
+    servers = environment()["KAFKA_BOOTSTRAP_SERVERS"]
+    producer = KafkaProducer(bootstrap_servers=servers, acks="all", metrics_enabled=False)
+
+    def send(*records: dict[str, object]) -> None:
+        for record in records:
+            key = str(record["customer"]).encode()
+            producer.send(PAYMENTS.topic, msgspec.json.encode(record), key)
+        producer.flush()
+
+    yield send
+    producer.close()

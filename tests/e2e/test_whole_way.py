@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 
-import msgspec
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import call_command
-from kafka import KafkaProducer
 from playwright.sync_api import Page, expect
 
 from lepton_apps.accounts.models import Role
 from lepton_apps.alerts import services
 from lepton_apps.alerts.models import Alert, Label
-from lepton_apps.model_registry.models import ModelVersion
 from lepton_apps.streaming.models import Decision
-from tests.champions import PAYMENTS, payment
+from tests.champions import payment
 from tests.console.data import make_alert, open_alert, open_alerts
-from tests.e2e.conftest import ROOT, Server, environment
+from tests.e2e.conftest import Server
 from tests.e2e.test_live_alerts import ROWS, shown
 from tests.e2e.wires import Wire
 
@@ -34,36 +28,6 @@ LISTEN_TO_ANNOUNCER = """() => {
 }"""
 
 COUNT_ANNOUNCED = "window.announced.reduce((sum, text) => sum + parseInt(text), 0)"
-
-
-@pytest.fixture
-def worker(champion: ModelVersion, consumer_group: str) -> Iterator[None]:
-    """A real worker of payments on the real broker."""
-    call_command("setup", verbosity=0)
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", "worker", PAYMENTS.name],
-        cwd=ROOT,
-        env=environment() | {"KAFKA_GROUP": consumer_group},
-    )
-    yield
-    process.terminate()
-    process.wait(30)
-
-
-@pytest.fixture
-def produce() -> Iterator[Callable[..., None]]:
-    """Sends payments to the topic as any producer does."""
-    servers = environment()["KAFKA_BOOTSTRAP_SERVERS"]
-    producer = KafkaProducer(bootstrap_servers=servers, acks="all", metrics_enabled=False)
-
-    def send(*records: dict[str, object]) -> None:
-        for record in records:
-            key = str(record["customer"]).encode()
-            producer.send(PAYMENTS.topic, msgspec.json.encode(record), key)
-        producer.flush()
-
-    yield send
-    producer.close()
 
 
 @pytest.fixture
@@ -85,14 +49,14 @@ def test_a_produced_record_becomes_an_alert_on_the_open_page_and_is_worked_there
     olga, nora = sign_in("olga"), sign_in("nora")
     expect(olga.locator("#empty")).to_be_visible()
 
-    produce(payment(1), payment(2, amount="9000.00"))
+    produce(payment(1, id="quiet"), payment(2, id="loud", amount="9000.00"))
 
     for page in (olga, nora):
         expect(page.locator(ROWS)).to_have_count(1)
     alert = Alert.objects.get()
     row = f"#alert-{alert.pk}"
     expect(olga.locator(f"{row} .title a")).to_have_text(alert.title)
-    assert Decision.objects.get(alert_id=alert.pk).record_id == "p2"
+    assert Decision.objects.get(alert_id=alert.pk).record_id == "loud"
 
     olga.keyboard.press("j")
     olga.keyboard.press("a")
