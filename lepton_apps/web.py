@@ -14,10 +14,10 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
-from lepton_apps.realtime.frames import WRITE_NOW
-
 GRACE_S = 10  # for requests in flight when the server stops
 MAX_CLIENT_FRAME_BYTES = 16_384
+# Name of our ASGI extension that writes a frame without a task: Callable[[bytes], bool].
+WRITE_NOW = "lepton.write_now"
 FLUSH_S = 15.0  # that a client gets to take what was written before its socket ended
 
 
@@ -40,7 +40,6 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if self.response.status_code == 101:
-            # An extension of ASGI of our own: see lepton_apps/realtime/consumers.py.
             cast(Any, self.scope)["extensions"][WRITE_NOW] = self.write_now
 
     def write_now(self, frame: bytes) -> bool:

@@ -38,6 +38,7 @@ from lepton_apps.realtime.guard import refusal
 from lepton_apps.realtime.layer import Message, group_of
 from lepton_apps.realtime.live import LiveFeed
 from lepton_apps.verticals import registry
+from lepton_apps.web import WRITE_NOW
 
 MAX_FRAME = 1_024  # characters of a client's frame; it has nothing to say but ping
 CLOSE_WAIT_S = 5.0  # that a slow client gets to take the close frame
@@ -76,7 +77,8 @@ class AlertFeedConsumer:
         self._channel = ""
         self._epoch: UUID = NOTHING_YET.epoch
         self._number = 0  # of the last event sent
-        self._write_now: WriteNow | None = scope["extensions"].get(frames.WRITE_NOW)
+        # Another server has no such extension; then all goes through the queue.
+        self._write_now: WriteNow | None = (scope.get("extensions") or {}).get(WRITE_NOW)
         self._ending: asyncio.Future[ClosedError] = asyncio.get_running_loop().create_future()
 
     @classmethod

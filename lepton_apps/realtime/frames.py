@@ -10,9 +10,6 @@ from websockets.frames import Frame, Opcode
 
 from lepton_apps.realtime.cursor import Cursor
 
-# Name of the ASGI extension that writes a frame without a task: Callable[[bytes], bool].
-WRITE_NOW = "lepton.write_now"
-
 
 def wire(text: str) -> bytes:
     """A text frame as it goes over every socket: a server masks nothing, and we compress nothing."""
