@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "a cut apart; us_per_delivery: CPU time of the web process by event frame; database, web, "
         "writer and all clients on the same cores"
     )
-    data = f"{ALERTS} alerts that are assigned in turn; a frame has about 800 bytes"
+    data = f"{ALERTS} alerts that are assigned in turn; a frame has about 650 bytes"
     result = report.line("fanout", protocol, data, results, clock.monotonic() - began)
     report.finish(result, options.save)
 
