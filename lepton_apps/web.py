@@ -7,14 +7,17 @@ import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
 
 GRACE_S = 10  # for requests in flight when the server stops
 MAX_CLIENT_FRAME_BYTES = 16_384
+# Name of our ASGI extension that writes a frame without a task: Callable[[bytes], bool].
+WRITE_NOW = "lepton.write_now"
 FLUSH_S = 15.0  # that a client gets to take what was written before its socket ended
 
 
@@ -33,6 +36,21 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def keepalive_timeout(self) -> None:
         self.pong_timer = None
         self.transport.abort()
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if self.response.status_code == 101:
+            cast(Any, self.scope)["extensions"][WRITE_NOW] = self.write_now
+
+    def write_now(self, frame: bytes) -> bool:
+        """Write a whole frame as it goes over the wire, if the client takes what it is sent.
+
+        False, and nothing was written, while its buffer is full or once the socket is closing.
+        """
+        if self.close_sent or not self.writable.is_set() or self.transport.is_closing():
+            return False
+        self.transport.write(frame)
+        return True
 
     async def send(self, message: Any) -> None:
         if self.close_sent:  # by the protocol itself: a frame was too large, or no pong came

@@ -6,7 +6,14 @@ import json
 from typing import Any
 from uuid import UUID
 
+from websockets.frames import Frame, Opcode
+
 from lepton_apps.realtime.cursor import Cursor
+
+
+def wire(text: str) -> bytes:
+    """A text frame as it goes over every socket: a server masks nothing, and we compress nothing."""
+    return Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
 
 
 def event(epoch: UUID, number: int, type_: str, body: str) -> str:

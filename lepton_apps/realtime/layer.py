@@ -3,7 +3,9 @@
 Between processes PostgreSQL carries the news (see listener.py), so a layer only has to reach the
 sockets of its own process. Channels' in-memory layer copies every message for every member, scans
 the group, and drops in silence when a queue is full; this one shares the message, and a socket
-whose queue is full is told so, is closed and resumes by its cursor.
+whose queue is full is told so, is closed and resumes by its cursor. A member that waits for its next
+message may take it on the spot (``take_at_once``): with thousands of sockets, waking a task for each
+costs more than the write itself.
 
 Everything here belongs to one event loop.
 """
@@ -25,17 +27,21 @@ Message = dict[str, Any]
 class _Channel:
     """A bounded queue with one reader."""
 
-    __slots__ = ("is_full", "messages", "on_full", "reader")
+    __slots__ = ("is_full", "messages", "on_full", "reader", "take")
 
     def __init__(self) -> None:
         self.messages: deque[Message] = deque()
         self.reader: asyncio.Future[None] | None = None
         self.is_full = False
         self.on_full: Callable[[], None] | None = None
+        self.take: Callable[[Message], bool] | None = None
 
     def put(self, message: Message, capacity: int) -> bool:
         if self.is_full:
             return False
+        # Only a reader that waits has nothing in hand that this message would overtake.
+        if self.take is not None and self._is_waiting() and self.take(message):
+            return True
         if len(self.messages) >= capacity:
             # What waits is worthless now: the socket resumes from what it has already seen.
             self.is_full = True
@@ -46,6 +52,9 @@ class _Channel:
             self.messages.append(message)
         self._wake()
         return not self.is_full
+
+    def _is_waiting(self) -> bool:
+        return self.reader is not None and not self.reader.done()
 
     def _wake(self) -> None:
         if self.reader is not None and not self.reader.done():
@@ -71,6 +80,13 @@ class FeedLayer(BaseChannelLayer):
     def on_full(self, channel: str, told: Callable[[], None]) -> None:
         """Call ``told``, once, when a message for this channel finds its queue full."""
         self._channel(channel).on_full = told
+
+    def take_at_once(self, channel: str, take: Callable[[Message], bool]) -> None:
+        """Offer each message to ``take`` while ``receive`` waits; it is queued where that says no.
+
+        ``take`` must not block, and must not use the layer.
+        """
+        self._channel(channel).take = take
 
     def drop(self, channel: str) -> None:
         """Forget a channel and its places in groups."""
@@ -109,7 +125,7 @@ class FeedLayer(BaseChannelLayer):
         self.publish(group, message)
 
     def publish(self, group: str, message: Message) -> int:
-        """Queue the one message for every member; how many took it. A full one is told."""
+        """Hand the one message to every member; how many took it. A full one is told."""
         members = tuple(self._groups.get(group, {}).values())
         capacity = self.capacity
         return sum(member.put(message, capacity) for member in members)

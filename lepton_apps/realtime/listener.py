@@ -1,7 +1,7 @@
 """One LISTEN connection for each web process: from commits to the sockets of this process.
 
 A NOTIFY only says how far the feed of a vertical has come. The events are read from the table,
-each is encoded once, and the one frame is queued for every socket. Whatever is missed (a lost
+each is encoded once, and the one frame is handed to every socket. Whatever is missed (a lost
 connection, a NOTIFY that never came) is read at the next look, because the listener goes on from
 the last number it has handed out.
 """
@@ -67,10 +67,10 @@ class FeedListener:
         while True:
             await asyncio.sleep(every_s)
             for vertical in registry.verticals():
-                number = self._positions.get(vertical.key, NOTHING_YET).number
+                text = frames.heartbeat(self._positions.get(vertical.key, NOTHING_YET).number)
                 self._layer.publish(
                     group_of(vertical.key),
-                    {"type": "feed.heartbeat", "text": frames.heartbeat(number)},
+                    {"type": "feed.heartbeat", "text": text, "wire": frames.wire(text)},
                 )
 
     async def _connect(self) -> Connection:
@@ -141,11 +141,13 @@ class FeedListener:
         group = group_of(vertical)
         delivered = 0
         for number, type_, body, epoch in rows:
+            text = frames.event(epoch, number, type_, body)
             message = {
                 "type": "feed.event",
                 "epoch": epoch,
                 "number": number,
-                "text": frames.event(epoch, number, type_, body),
+                "text": text,
+                "wire": frames.wire(text),
             }
             delivered += self._layer.publish(group, message)
         self._positions[vertical] = Cursor(rows[-1][3], rows[-1][0])

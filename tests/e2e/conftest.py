@@ -12,9 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
+import msgspec
 import pytest
+from django.core.management import call_command
 from django.db import connection
+from kafka import KafkaProducer
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from lepton_apps.model_registry.models import ModelVersion
+from tests.champions import PAYMENTS
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
@@ -32,6 +38,21 @@ PASSWORD = "correct horse battery"
 PATIENCE_MS = 30_000  # on a loaded machine; nothing here asserts how fast it is
 
 
+def environment() -> dict[str, str]:
+    """Of a process of the product that works on the test's database and broker."""
+    db = connection.settings_dict
+    url = (
+        f"postgresql://{quote(db['USER'])}:{quote(db['PASSWORD'])}"
+        f"@{db['HOST']}:{db['PORT']}/{db['NAME']}"
+    )
+    return {
+        **os.environ,
+        "DATABASE_URL": url,
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "FEED_HEARTBEAT_S": "2",
+    }
+
+
 class Server:
     """``manage.py web`` in a process of its own; ``kill`` and ``start`` keep the port."""
 
@@ -44,21 +65,10 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        db = connection.settings_dict
-        url = (
-            f"postgresql://{quote(db['USER'])}:{quote(db['PASSWORD'])}"
-            f"@{db['HOST']}:{db['PORT']}/{db['NAME']}"
-        )
-        environment = {
-            **os.environ,
-            "DATABASE_URL": url,
-            "DJANGO_SETTINGS_MODULE": "tests.settings",
-            "FEED_HEARTBEAT_S": "2",
-        }
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", "web", "--port", str(self.port)],
             cwd=ROOT,
-            env=environment,
+            env=environment(),
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -116,11 +126,14 @@ def complaints() -> list[str]:
 @pytest.fixture
 def sign_in(
     server: Server, browser: Browser, complaints: list[str]
-) -> Iterator[Callable[[str], Page]]:
-    """Opens a browser of its own for a person and leads it to the alert list."""
+) -> Iterator[Callable[..., Page]]:
+    """Opens a browser of its own for a person and leads it to the alert list.
+
+    ``at`` is another address by which the browser reaches the server.
+    """
     contexts: list[BrowserContext] = []
 
-    def open_list(username: str) -> Page:
+    def open_list(username: str, at: str | None = None) -> Page:
         context = browser.new_context(viewport={"width": 1280, "height": 800})
         contexts.append(context)
         page = context.new_page()
@@ -131,7 +144,7 @@ def sign_in(
                 complaints.append(message.text) if message.type in {"error", "warning"} else None
             ),
         )
-        page.goto(f"{server.url}/sign-in/")
+        page.goto(f"{at or server.url}/sign-in/")
         page.fill("#username", username)
         page.fill("#password", PASSWORD)
         with page.expect_response(lambda answer: answer.request.method == "POST") as signed_in:
@@ -144,3 +157,33 @@ def sign_in(
     for context in contexts:
         with suppress(Exception):
             context.close()
+
+
+@pytest.fixture
+def worker(champion: ModelVersion, consumer_group: str) -> Iterator[None]:
+    """A real worker of payments on the real broker."""
+    call_command("setup", verbosity=0)
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "worker", PAYMENTS.name],
+        cwd=ROOT,
+        env=environment() | {"KAFKA_GROUP": consumer_group},
+    )
+    yield
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.fixture
+def produce() -> Iterator[Callable[..., None]]:
+    """Sends payments to the topic as any producer does."""
+    servers = environment()["KAFKA_BOOTSTRAP_SERVERS"]
+    producer = KafkaProducer(bootstrap_servers=servers, acks="all", metrics_enabled=False)
+
+    def send(*records: dict[str, object]) -> None:
+        for record in records:
+            key = str(record["customer"]).encode()
+            producer.send(PAYMENTS.topic, msgspec.json.encode(record), key)
+        producer.flush()
+
+    yield send
+    producer.close()

@@ -248,6 +248,21 @@ def test_a_slow_socket_is_closed_with_its_code_and_resumes_where_it_was(
     assert received == list(range(2, 152))
 
 
+def test_a_socket_that_pauses_gets_what_was_written_and_what_waited_in_order(
+    web: Web, operator: User
+) -> None:
+    publish("first")
+    feed = web.open(session_of(operator))
+    assert feed.next()["number"] == 1
+    for _ in range(2):  # more than its buffers hold, read away, and the same again
+        first = FeedCounter.objects.get(vertical="fintech").last_number + 1
+        for _ in range(40):
+            publish("x" * 200_000)
+        assert numbers(feed.events(40)) == list(range(first, first + 40))
+    publish("last")
+    assert feed.events(1)[0]["body"] == {"text": "last"}
+
+
 def test_five_hundred_sockets_all_get_all_of_fifty_events(web: Web, operator: User) -> None:
     session = session_of(operator)
     publish("0")

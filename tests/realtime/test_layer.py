@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from channels.exceptions import ChannelFull
 
-from lepton_apps.realtime.layer import FeedLayer
+from lepton_apps.realtime.layer import FeedLayer, Message
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -81,5 +81,56 @@ def test_a_channel_that_left_or_was_dropped_gets_nothing() -> None:
         layer.drop(dropped)
 
         assert layer.publish("feed.fintech", {"type": "a"}) == 0
+
+    run(check())
+
+
+def test_a_waiting_reader_takes_at_once_and_a_busy_one_gets_all_in_order() -> None:
+    async def check() -> None:
+        layer = FeedLayer(capacity=8)
+        channel = await layer.new_channel()
+        await layer.group_add("feed.fintech", channel)
+        at_once: list[int] = []
+
+        def take(message: Message) -> bool:
+            if message["number"] == 3:
+                return False
+            at_once.append(message["number"])
+            return True
+
+        layer.take_at_once(channel, take)
+        layer.publish("feed.fintech", {"type": "e", "number": 1})  # nobody waits yet
+        assert at_once == []
+        assert (await layer.receive(channel))["number"] == 1
+
+        reader = asyncio.create_task(layer.receive(channel))
+        await asyncio.sleep(0)
+        # 2 is taken at once; 3 is refused and queued, and 4 must not overtake it.
+        for number in (2, 3, 4):
+            assert layer.publish("feed.fintech", {"type": "e", "number": number}) == 1
+        assert (at_once, (await reader)["number"]) == ([2], 3)
+        assert (await layer.receive(channel))["number"] == 4
+
+    run(check())
+
+
+def test_a_full_queue_takes_nothing_at_once_any_more() -> None:
+    async def check() -> None:
+        layer = FeedLayer(capacity=1)
+        channel = await layer.new_channel()
+        at_once: list[int] = []
+
+        def take(message: Message) -> bool:
+            at_once.append(message["number"])
+            return True
+
+        layer.take_at_once(channel, take)
+        await layer.send(channel, {"type": "e", "number": 1})
+        for number in (2, 3):
+            with pytest.raises(ChannelFull):
+                await layer.send(channel, {"type": "e", "number": number})
+        assert at_once == []
+        with pytest.raises(ChannelFull):
+            await layer.receive(channel)
 
     run(check())
