@@ -159,6 +159,8 @@ INSTALLED_APPS = [
     "lepton_apps.streaming",
     "lepton_apps.api",
     "lepton_apps.console",
+    "lepton_apps.backup",
+    "lepton_apps.doctor",
     # The verticals: one line each.
     "fintech",
     "ops",
