@@ -87,7 +87,8 @@ class Command(LeptonCommand):
             "--label-positive", metavar="VALUE", help="default: 1, true, anomaly, fraud, fault, yes"
         )
         add("--label-stream", metavar="STREAM", help="default: the one that labels the stream")
-        add("--label-set", action="append", default=[], metavar="FIELD=VALUE")
+        add("--label-set", action="append", default=[], metavar="FIELD=VALUE",
+            help="the same for all labels")  # fmt: skip
         add("--rate", type=float, default=0.0, help="records a second (default: as fast as it can)")
         add("--skip", type=int, default=0, help="rows of the first file to leave out")
         add("--limit", type=int, default=0, help="rows of each file; 0: all")
