@@ -248,13 +248,14 @@ class ArchiveReader:
             done += size
 
     @contextmanager
-    def chunks(self, table: Table) -> Iterator[Iterator[bytes]]:
-        """The unpacked bytes of a table, in pieces."""
+    def chunks(self, table: Table) -> Iterator[Iterator[tuple[bytes, float]]]:
+        """The unpacked bytes of a table in pieces, each with the share that was read so far."""
         try:
             with self._zip.open(table.member) as member:
                 unpacker = zstandard.ZstdDecompressor()
                 with unpacker.stream_reader(member, read_across_frames=True) as stream:
-                    yield iter(lambda: stream.read(CHUNK_BYTES), b"")
+                    pieces = iter(lambda: stream.read(CHUNK_BYTES), b"")
+                    yield ((piece, member.tell() / table.size) for piece in pieces)
         except (zipfile.BadZipFile, zstandard.ZstdError, EOFError) as exc:
             raise self._damaged(f"the table {table.name} cannot be unpacked ({exc})") from exc
 

@@ -99,7 +99,7 @@ def _save(
             for done, data in enumerate(copy, start=1):  # a message for each row
                 written.write(bytes(data))
                 if not done % 1_000:
-                    progress(table.name, done, max(table.estimate, done + 1))
+                    progress(table.name, done, table.estimate if table.estimate > done else 0)
         rows = cursor.rowcount
     if rows:
         progress(table.name, rows, rows)

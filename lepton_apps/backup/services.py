@@ -192,12 +192,11 @@ def _load(raw: RawConnection, archive: ArchiveReader, table: Table, progress: Pr
     query = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
         sql.Identifier(table.name), columns
     )
-    if table.rows:
-        progress(table.name, 0, table.rows)
     with archive.chunks(table) as chunks, raw.cursor() as cursor:
         with cursor.copy(query) as copy:
-            for chunk in chunks:
+            for chunk, share in chunks:
                 copy.write(chunk)
+                progress(table.name, min(int(table.rows * share), table.rows - 1), table.rows)
         rows = cursor.rowcount
     if rows != table.rows:
         raise BackupRefusedError(

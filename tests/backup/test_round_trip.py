@@ -45,7 +45,8 @@ from tests.realtime.conftest import Web, database_url, serving, session_of
 from tests.streaming.sources import log
 from tests.streaming.test_worker import STREAM, drain, make_worker
 
-pytestmark = pytest.mark.django_db(transaction=True)
+# The model of logs is trained once, which takes its time where other work is going on.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(400)]
 
 LOUD: dict[str, object] = {"amount": "9000.00"}
 PAYMENTS_READ: list[bytes | dict[str, object] | None] = [

@@ -35,7 +35,10 @@ every_command = pytest.mark.parametrize("name", sorted(COMMANDS))
 # They run until they are stopped, wait out what is away, and say what they do as they do it.
 LONG_RUNNING = {"web", "worker", "simulate"}
 # Of before the common base: they are held to the rest, and to all of it once they derive from it.
-OLDER = {"create_operator", "create_token", "grant_access", "reset_password"}
+OLDER = {
+    "create_operator", "create_token", "grant_access", "reset_password",
+    "models", "promote_model", "train_model", "train_starters",
+}  # fmt: skip
 NOWHERE = "postgresql://nobody:none@127.0.0.1:1/lepton"
 
 # What each needs to get as far as its server. A new command comes here; so is it held.
