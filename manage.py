@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import sys
 
+INTERRUPTED = 130  # as the shell has it for Ctrl-C
+
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lepton_apps.settings")
@@ -15,7 +17,16 @@ def main() -> None:
         raise SystemExit(
             "Django is not installed in this Python. Use .venv/bin/python, which `make setup` makes."
         ) from exc
-    execute_from_command_line(sys.argv)
+    from lepton_apps.common.env import EnvError, note_errors
+
+    if sys.argv[1:2] == ["doctor"]:
+        note_errors()  # it tells of all of them, and of what else there is
+    try:
+        execute_from_command_line(sys.argv)
+    except EnvError as exc:
+        raise SystemExit(f"{exc} See docs/settings.md, and `manage.py doctor`.") from None
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
 
 
 if __name__ == "__main__":

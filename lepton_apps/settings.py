@@ -17,6 +17,7 @@ from lepton_apps.common.env import (
     env_path,
     env_secret,
     env_str,
+    noting,
 )
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -39,7 +40,7 @@ def _runtime() -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-RUNTIME = _runtime()
+RUNTIME: dict[str, Any] = noting(_runtime, {})
 
 
 def database(url: str) -> dict[str, Any]:
@@ -70,7 +71,9 @@ TRANSACTION_LIMIT_MS = env_int("TRANSACTION_LIMIT_MS", 5_000, minimum=100)  # mi
 DATABASE_URL = env_secret("DATABASE_URL") or RUNTIME.get("DATABASE_URL")
 # LISTEN needs a direct connection: where a pooler stands in front, name the server itself here.
 LISTEN_DATABASE_URL = env_secret("LISTEN_DATABASE_URL") or DATABASE_URL
-DATABASES = {"default": database(DATABASE_URL)} if DATABASE_URL else {}
+DATABASES: dict[str, dict[str, Any]] = noting(
+    lambda: {"default": database(DATABASE_URL)} if DATABASE_URL else {}, {}
+)
 
 # --- Kafka -----------------------------------------------------------------------------------
 
@@ -159,6 +162,8 @@ INSTALLED_APPS = [
     "lepton_apps.streaming",
     "lepton_apps.api",
     "lepton_apps.console",
+    "lepton_apps.backup",
+    "lepton_apps.doctor",
     # The verticals: one line each.
     "fintech",
     "ops",

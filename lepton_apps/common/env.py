@@ -6,7 +6,18 @@ Only ``lepton_apps/settings.py`` and the start of the embedded servers call them
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar, cast
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ASKED: set[str] = set()  # variables that somebody has asked for
+ALIKE = 0.88  # of difflib: one letter wrong in eight
+_noted: list[str] | None = None
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
@@ -16,6 +27,47 @@ class EnvError(ValueError):
     """An environment variable is missing or cannot be used."""
 
 
+def note_errors() -> None:
+    """From now on a bad variable is noted and its default taken: ``manage.py doctor`` tells all."""
+    global _noted
+    _noted = [] if _noted is None else _noted
+
+
+def noted_errors() -> list[str]:
+    return list(_noted or ())
+
+
+def noting(read: Callable[[], T], default: T) -> T:
+    """What ``read`` returns; where it raises EnvError and errors are noted, the default."""
+    try:
+        return read()
+    except EnvError as exc:
+        if _noted is None:
+            raise
+        _noted.append(str(exc))
+        return default
+
+
+def misspelt() -> dict[str, str]:
+    """Variables that are set and nobody asks for, with the name that was probably meant."""
+    found = {}
+    for name in set(os.environ) - ASKED:
+        if close := get_close_matches(name, ASKED - set(os.environ), n=1, cutoff=ALIKE):
+            found[name] = close[0]
+    return found
+
+
+def _reader(read: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str, P], T]:
+    @wraps(read)
+    def reader(name: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        ASKED.add(name)
+        default = args[0] if args else kwargs.get("default")
+        return noting(lambda: read(name, *args, **kwargs), cast(T, default))
+
+    return reader
+
+
+@_reader
 def env_str(name: str, default: str | None = None) -> str:
     """The text of a variable. Without a default it must be set and not empty."""
     value = os.environ.get(name, "")
@@ -26,6 +78,7 @@ def env_str(name: str, default: str | None = None) -> str:
     return default
 
 
+@_reader
 def env_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
     value = env_str(name, default)
     if value not in choices:
@@ -33,6 +86,7 @@ def env_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
     return value
 
 
+@_reader
 def env_int(name: str, default: int, *, minimum: int, maximum: int = 2**31 - 1) -> int:
     text = os.environ.get(name, "")
     if not text:
@@ -48,6 +102,7 @@ def env_int(name: str, default: int, *, minimum: int, maximum: int = 2**31 - 1) 
     return value
 
 
+@_reader
 def env_float(name: str, default: float, *, minimum: float, maximum: float) -> float:
     text = os.environ.get(name, "")
     if not text:
@@ -61,6 +116,7 @@ def env_float(name: str, default: float, *, minimum: float, maximum: float) -> f
     return value
 
 
+@_reader
 def env_bool(name: str, default: bool) -> bool:
     text = os.environ.get(name, "").lower()
     if not text:
@@ -72,6 +128,7 @@ def env_bool(name: str, default: bool) -> bool:
     raise EnvError(f"{name}={text} is neither true nor false.")
 
 
+@_reader
 def env_list(name: str, default: tuple[str, ...] = ()) -> list[str]:
     """Comma-separated words, blanks stripped, empty ones dropped."""
     text = os.environ.get(name, "")
@@ -80,13 +137,16 @@ def env_list(name: str, default: tuple[str, ...] = ()) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
+@_reader
 def env_path(name: str, default: Path | None = None) -> Path | None:
     text = os.environ.get(name, "")
     return Path(text).expanduser().resolve() if text else default
 
 
+@_reader
 def env_secret(name: str) -> str | None:
     """A secret from ``NAME``, or from the file that ``NAME_FILE`` names. Never has a default."""
+    ASKED.add(f"{name}_FILE")
     if value := os.environ.get(name):
         return value
     file = os.environ.get(f"{name}_FILE")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from lepton_apps.audit import services as audit
-from lepton_apps.common.db import raw_connection, transaction
+from lepton_apps.common.db import RawConnection, raw_connection, transaction
 
 NEW_EPOCH = """
-UPDATE feed_counter SET epoch = gen_random_uuid() WHERE vertical = ANY(%s)
+UPDATE feed_counter SET epoch = gen_random_uuid()
+WHERE vertical = ANY(%s) OR %s::text[] IS NULL
 RETURNING vertical, epoch
 """
 
@@ -21,9 +22,15 @@ def begin_epochs(verticals: Collection[str]) -> list[str]:
     """
     raw = raw_connection()
     with transaction(raw):
-        begun = sorted(raw.execute(NEW_EPOCH, [list(verticals)]).fetchall())
-        for vertical, epoch in begun:
-            audit.record(
-                None, "feed.epoch_begun", f"feed:{vertical}", vertical=vertical, epoch=str(epoch)
-            )
+        return new_epochs(raw, verticals)
+
+
+def new_epochs(raw: RawConnection, verticals: Collection[str] | None = None) -> list[str]:
+    """The same inside the caller's transaction on this thread's connection; None: every feed."""
+    names = None if verticals is None else list(verticals)
+    begun = sorted(raw.execute(NEW_EPOCH, [names, names]).fetchall())
+    for vertical, epoch in begun:
+        audit.record(
+            None, "feed.epoch_begun", f"feed:{vertical}", vertical=vertical, epoch=str(epoch)
+        )
     return [vertical for vertical, _ in begun]

@@ -16,7 +16,7 @@ from kafka import (
     OffsetAndMetadata,
     TopicPartition,
 )
-from kafka.admin import NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic, OffsetSpec
 from kafka.errors import (
     KafkaError,
     TopicAlreadyExistsError,
@@ -55,6 +55,16 @@ class Raw(NamedTuple):
     value: bytes | None
     headers: Sequence[tuple[str, bytes]] = ()
     sent_ms: int | None = None  # the message's time, ms since 1970; the producer's unless it lies
+
+
+class TopicFacts(NamedTuple):
+    """A topic as the broker describes it."""
+
+    topic_id: UUID
+    partitions: int
+    replicas: int  # of the partition with the fewest
+    leaderless: int  # partitions that nobody can read or write now
+    lagging: int  # partitions of which a replica is behind
 
 
 class Source(Protocol):
@@ -142,6 +152,11 @@ class Admin:
 
     def topic(self, name: str) -> tuple[UUID, int] | None:
         """The id and number of partitions of a topic; None where there is none."""
+        facts = self.facts(name)
+        return None if facts is None else (facts.topic_id, facts.partitions)
+
+    def facts(self, name: str) -> TopicFacts | None:
+        """What the broker says of a topic; None where there is none."""
         try:
             found = self._client.describe_topics([name])
         except UnknownTopicOrPartitionError:
@@ -150,8 +165,34 @@ class Admin:
             raise unavailable(f"Asking for the topic {name}", exc) from exc
         for topic in found:
             if topic["name"] == name and topic["error_code"] == 0:
-                return UUID(str(topic["topic_id"])), len(topic["partitions"])
+                partitions = topic["partitions"]
+                return TopicFacts(
+                    UUID(str(topic["topic_id"])),
+                    len(partitions),
+                    min((len(each["replica_nodes"]) for each in partitions), default=0),
+                    sum(each["leader_id"] < 0 for each in partitions),
+                    sum(len(each["isr_nodes"]) < len(each["replica_nodes"]) for each in partitions),
+                )
         return None
+
+    def retention_ms(self, name: str) -> int | None:
+        """How long the broker keeps the topic's records; -1: for ever; None: it does not say."""
+        asked = ConfigResource(ConfigResourceType.TOPIC, name)
+        try:
+            found = self._client.describe_configs([asked], config_filter="all")
+        except KafkaError as exc:
+            raise unavailable(f"Asking for the settings of {name}", exc) from exc
+        value = found.get("topic", {}).get(name, {}).get("retention.ms", {}).get("value")
+        return None if value is None else int(value)
+
+    def ends(self, name: str, partitions: int) -> dict[int, int]:
+        """The offset after the last record of each partition."""
+        asked = {TopicPartition(name, number): OffsetSpec.LATEST for number in range(partitions)}
+        try:
+            found = self._client.list_partition_offsets(asked)
+        except KafkaError as exc:
+            raise unavailable(f"Asking for the ends of {name}", exc) from exc
+        return {partition.partition: each.offset for partition, each in found.items()}
 
     def delete_group(self, group: str) -> None:
         """Make the broker forget a group. Members that live join again; offsets are not there."""

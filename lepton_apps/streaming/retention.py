@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -13,7 +14,8 @@ from lepton_apps.common.db import RawConnection, transaction
 TIME_COLUMN = {"decision": "decided_at", "feed_event": "created_at", "dead_letter": "failed_at"}
 DAYS_AHEAD = 7
 MINUTES_KEPT = timedelta(days=8)  # of what workers read: a week, and the day that is compared
-LOCK = 0x1E9701  # of pg_advisory_xact_lock: one housekeeper at a time
+# Of an advisory lock: one housekeeper at a time, and none while a backup reads (it holds it shared).
+LOCK = 0x1E9701
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,27 +24,30 @@ class Housekeeping:
 
     made: tuple[str, ...]
     dropped: tuple[str, ...]
+    was_busy: bool = False  # another housekeeper or a backup was at work; nothing is late by that
 
 
 def keep_house(raw: RawConnection) -> Housekeeping:
     """Make the partitions of the next days and drop those past their retention. Idempotent.
 
-    Ticks are as old as their event time, and kept as long as decisions.
+    Ticks are as old as their event time, and kept as long as decisions. Nothing is waited for:
+    to drop a day while a backup reads would stop every writer behind it until the backup is done.
     """
     today = clock.now().date()
     made: list[str] = []
     dropped: list[str] = []
     for table in TIME_COLUMN:
         with transaction(raw):
-            raw.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+            free = raw.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK]).fetchone()
+            if not free or not free[0]:
+                return Housekeeping(tuple(made), tuple(dropped), was_busy=True)
             there = _days(raw, table)
             oldest = today - timedelta(days=settings.RETENTION_DAYS[table])
             for day in sorted(there):
                 if day < oldest:
                     raw.execute(f"DROP TABLE {name(table, day)}")
                     dropped.append(name(table, day))
-            for ahead in range(DAYS_AHEAD + 1):
-                day = today + timedelta(days=ahead)
+            for day in next_days():
                 if day not in there:
                     _make(raw, table, day)
                     made.append(name(table, day))
@@ -52,6 +57,24 @@ def keep_house(raw: RawConnection) -> Housekeeping:
     raw.execute("DELETE FROM tick WHERE at < %s", [_start(oldest)])
     raw.execute("DELETE FROM stream_minute WHERE minute < %s", [clock.now() - MINUTES_KEPT])
     return Housekeeping(tuple(made), tuple(dropped))
+
+
+def next_days() -> list[date]:
+    """Today (UTC) and the days for which partitions are made ahead."""
+    today = clock.now().date()
+    return [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
+
+
+def days(raw: RawConnection) -> dict[str, list[date]]:
+    """The days for which each table has a partition, oldest first."""
+    return {table: sorted(_days(raw, table)) for table in TIME_COLUMN}
+
+
+def make_days(raw: RawConnection, wanted: Mapping[str, Iterable[date]]) -> None:
+    """Make partitions of these days where they are missing, inside the caller's transaction."""
+    for table, asked in wanted.items():
+        for day in sorted(set(asked) - _days(raw, table)):
+            _make(raw, table, day)
 
 
 def name(table: str, day: date) -> str:

@@ -62,7 +62,7 @@ def test_one_vertical_alone_can_begin_anew_and_it_is_written_down() -> None:
 
 def test_an_unknown_vertical_is_refused_and_a_silent_feed_needs_nothing() -> None:
     with pytest.raises(
-        CommandError, match=r"No vertical 'banking'\. Registered: fintech, ops, weather"
+        CommandError, match=r"No vertical named 'banking'\. There are: fintech, ops, weather\."
     ):
         begin("banking")
     assert "none needs" in begin()

@@ -94,7 +94,9 @@ class Inlet(NamedTuple):
             call_command("ingest", stream, *options, stdout=told, stderr=refused)
         except CommandError as exc:
             error = str(exc)
-        return Outcome(json.loads(told.getvalue() or "{}"), refused.getvalue(), error)
+        facts = json.loads(told.getvalue())
+        assert facts.pop("error", {"detail": error})["detail"] == error
+        return Outcome(facts, refused.getvalue(), error)
 
     def accept(self, stream: str, *arguments: object) -> dict[str, Any]:
         """What the command said of files without fault."""

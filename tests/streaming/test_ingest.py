@@ -344,8 +344,8 @@ KEYED = ("--key", "k")
 AS_JSON = ("--format", "jsonl")
 LABELLED = (*AS_JSON, "--label-column", "f")
 WRONG: list[tuple[str, Sequence[str], str]] = [
-    ("ops.nothing", BESIDE, "No stream 'ops.nothing'. Streams: fintech.transactions, ops.logs, "),
-    ("fintech.labels", BESIDE, "No stream 'fintech.labels'."),
+    ("ops.nothing", BESIDE, "No scored stream named 'ops.nothing'. "),
+    ("fintech.labels", BESIDE, "No scored stream named 'fintech.labels'."),
     (LOGS.name, ("none.log", *BESIDE), "none.log: No such file or directory."),
     (LOGS.name, ("..", "--format", "lines", *BESIDE), "..: Is a directory."),
     (LOGS.name, ("a.bin", *BESIDE), "a.bin: its name does not say what it holds."),
@@ -354,7 +354,7 @@ WRONG: list[tuple[str, Sequence[str], str]] = [
     (LOGS.name, (*BESIDE, "--timezone", "Mars/Base"), "--timezone 'Mars/Base' is no zone."),
     (LOGS.name, (*KEYED, "--start", "noon"), "--start 'noon': "),
     (LOGS.name, (*KEYED, "--start", "2026-03-01"), "--start says no time zone: give one by --tim"),
-    (LOGS.name, (*BESIDE, "--step", "0"), "--step 0.0 is not above 0."),
+    (LOGS.name, (*BESIDE, "--step", "0"), "--step 0.0 is not above 0 and"),
     (LOGS.name, START, "Lines need --key-regex or --key"),
     (LOGS.name, KEYED, "Lines need --time-regex, or --start"),
     (METRICS.name, BESIDE, "ops.metrics takes JSON records, not plain lines: --format."),

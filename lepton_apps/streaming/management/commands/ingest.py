@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser
 from collections import Counter
 from datetime import datetime, timedelta
 from itertools import islice
@@ -14,11 +13,10 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from lepton_apps.common import clock
-from lepton_apps.common.errors import LeptonError
-from lepton_apps.common.progress import ProgressLines
+from lepton_apps.common.commands import LeptonCommand
 from lepton_apps.streaming.files import (
     FORMATS,
     STANDARD_INPUT,
@@ -47,27 +45,23 @@ TELL_EVERY = 2_000  # rows
 LONGEST_STEP_S = 366 * 86_400.0
 FLUSH_EVERY = 200_000  # rows: a refusal of the broker comes out soon
 
-EXAMPLES = r"""
-examples:
-  raw log lines, a session each block:
-    manage.py ingest ops.logs HDFS.log.gz --key-regex "(blk_-?\d+)" \
+
+class Command(LeptonCommand):
+    help = "Read files into the topic of a stream: logs, JSON lines, CSV, Parquet, gz and zst."
+    examples = (
+        r"""ingest ops.logs HDFS.log.gz --key-regex "(blk_-?\d+)" \
       --time-regex "^(\d{6} \d{6})" --time-format "%y%m%d %H%M%S" --timezone UTC
-  a series without times, all columns one vector:
-    manage.py ingest ops.metrics machine-1-1.txt --format csv --no-header --values-from "c*" \
+      (raw log lines, a session each block)""",
+        r"""ingest ops.metrics machine-1-1.txt --format csv --no-header --values-from "c*" \
       --set entity=machine-1-1 --start 2026-03-01T00:00:00Z --step 60
-  payments, with the truth to the labels:
-    manage.py ingest fintech.transactions payments.csv --map id=TX_ID --map customer=CUSTOMER \
+      (a series without times, all columns one vector)""",
+        r"""ingest fintech.transactions payments.csv --map id=TX_ID --map customer=CUSTOMER \
       --map occurred_at=TX_TIME --timezone UTC --set currency=EUR --set channel=chip ... \
       --label-column FRAUD --label-set verdict=fraud --label-set kind=chargeback
-"""
-
-
-class Command(BaseCommand):
-    help = "Read files into the topic of a stream: logs, JSON lines, CSV, Parquet, gz and zst."
+      (payments, with the truth to the labels)""",
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.formatter_class = RawDescriptionHelpFormatter
-        parser.epilog = EXAMPLES
         add = parser.add_argument
         add("stream", help="a stream with records to score, see `manage.py streams`")
         add("files", nargs="+", metavar="FILE", help="- is standard input")
@@ -93,39 +87,37 @@ class Command(BaseCommand):
             "--label-positive", metavar="VALUE", help="default: 1, true, anomaly, fraud, fault, yes"
         )
         add("--label-stream", metavar="STREAM", help="default: the one that labels the stream")
-        add("--label-set", action="append", default=[], metavar="FIELD=VALUE")
+        add("--label-set", action="append", default=[], metavar="FIELD=VALUE",
+            help="the same for all labels")  # fmt: skip
         add("--rate", type=float, default=0.0, help="records a second (default: as fast as it can)")
         add("--skip", type=int, default=0, help="rows of the first file to leave out")
         add("--limit", type=int, default=0, help="rows of each file; 0: all")
         add("--skip-bad", action="store_true", help="exit with 0 even where rows were refused")
         add("--dry-run", action="store_true", help="check everything and send nothing")
-        add("--json", action="store_true", help="one JSON line at the end, no progress")
+        super().add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         self._options = options
         for name in ("skip", "limit", "rate"):
             if not options[name] >= 0:
-                raise CommandError(f"--{name} {options[name]} is not 0 or above.")
+                self.refuse(f"--{name} {options[name]} is not 0 or above.")
         delimiter = options["delimiter"]
         if delimiter is not None and len(delimiter.replace("\\t", "\t")) != 1:
-            raise CommandError(f"--delimiter {delimiter!r} is not one character.")
+            self.refuse(f"--delimiter {delimiter!r} is not one character.")
         self._sent: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
         self._stopping = False
         self._began = clock.monotonic()
+        stream = self._stream(options["stream"])
+        ingester = self._ingester(stream)
+        for name in options["files"]:
+            check_there(name)
+            self._format_of(name)
+        previous = signal.signal(signal.SIGINT, self._stop)
         try:
-            stream = self._stream(options["stream"])
-            ingester = self._ingester(stream)
-            for name in options["files"]:
-                check_there(name)
-                self._format_of(name)
-            previous = signal.signal(signal.SIGINT, self._stop)
-            try:
-                self._all_files(ingester)
-            finally:
-                signal.signal(signal.SIGINT, previous)
-        except LeptonError as exc:
-            raise CommandError(exc.detail) from exc
+            self._all_files(ingester)
+        finally:
+            signal.signal(signal.SIGINT, previous)
         self._say_end(ingester)
 
     def _stop(self, *_: Any) -> None:
@@ -156,7 +148,7 @@ class Command(BaseCommand):
         limit = skip + options["limit"] if options["limit"] else None
         number = skip
         ingester.leave_out(skip)
-        with ProgressLines(self.stdout) as progress:
+        with self.progress() as progress:
             for number, row in enumerate(islice(reading.rows, skip, limit), start=skip + 1):
                 if self._stopping:
                     number -= 1
@@ -166,7 +158,7 @@ class Command(BaseCommand):
                         self._send(message, producer)
                 except RowRefusedError as exc:
                     self._refuse(reading.name, number, str(exc))
-                if number % TELL_EVERY == 0 and not options["json"]:
+                if number % TELL_EVERY == 0:
                     # A file whose size is not known is told of by its rows.
                     done, whole = reading.position, reading.size
                     progress(Path(reading.name).name, done if whole else number, whole)
@@ -188,7 +180,7 @@ class Command(BaseCommand):
         if producer is not None:
             ms = int(message.at.timestamp() * 1000)
             producer.send(message.topic, message.value, message.key, timestamp_ms=ms)
-        elif total < SHOWN_DRY and not self._options["json"]:
+        elif total < SHOWN_DRY and not self.as_json:
             text = message.value[:300].decode("utf-8", "replace")
             key = message.key.decode("utf-8", "replace")
             self.stdout.write(f"{message.topic} key={key} at={message.at.isoformat()}\n  {text}")
@@ -202,34 +194,30 @@ class Command(BaseCommand):
         options = self._options
         seconds = clock.monotonic() - self._began
         sent, refused = sum(self._sent.values()), sum(self._refused.values())
-        if options["json"]:
-            facts = {
-                "sent": dict(self._sent),
-                "refused": refused,
-                "without_time": ingester.without_time,
-                "seconds": round(seconds, 2),
-                "dry_run": options["dry_run"],
-            }
-            self.stdout.write(json.dumps(facts))
-        else:
-            done = "would be sent" if options["dry_run"] else "sent"
-            topics = ", ".join(f"{count} to {topic}" for topic, count in self._sent.items())
-            self.stdout.write(
-                f"{sent} records {done}{f' ({topics})' if topics else ''} in {seconds:.1f} s, "
-                f"{sent / max(seconds, 1e-9):,.0f} a second; {refused} rows refused."
+        facts = {
+            "sent": dict(self._sent),
+            "refused": refused,
+            "without_time": ingester.without_time,
+            "seconds": round(seconds, 2),
+            "dry_run": options["dry_run"],
+        }
+        done = "would be sent" if options["dry_run"] else "sent"
+        topics = ", ".join(f"{count} to {topic}" for topic, count in self._sent.items())
+        lines = [
+            f"{sent} records {done}{f' ({topics})' if topics else ''} in {seconds:.1f} s, "
+            f"{sent / max(seconds, 1e-9):,.0f} a second; {refused} rows refused."
+        ]
+        if ingester.without_time:
+            lines.append(
+                f"{ingester.without_time} lines had no time and kept that of the one before."
             )
-            if ingester.without_time:
-                self.stdout.write(
-                    f"{ingester.without_time} lines had no time and kept that of the one before."
-                )
+        self.answer(facts, *lines)
         if refused and not options["skip_bad"]:
             raise CommandError(f"{refused} rows were refused; the others were sent (--skip-bad).")
 
     def _stream(self, name: str) -> Stream:
         known = {s.name: s for v in registry.verticals() for s in v.streams}
-        if name not in known:
-            raise CommandError(f"No stream {name!r}. Streams: {', '.join(sorted(known))}.")
-        return known[name]
+        return known[self.known("scored stream", name, known)]
 
     def _format_of(self, name: str) -> str:
         chosen = str(self._options["format"])
@@ -241,19 +229,19 @@ class Command(BaseCommand):
         options = self._options
         lines = any(self._format_of(name) == "lines" for name in options["files"])
         if lines and not stream.plain_lines:
-            raise CommandError(f"{stream.name} takes JSON records, not plain lines: --format.")
+            self.refuse(f"{stream.name} takes JSON records, not plain lines: --format.")
         if lines and options["label_column"]:
-            raise CommandError(
+            self.refuse(
                 f"Lines have no columns, so none is {options['label_column']!r} (--label-column)."
             )
         if lines and not (options["key"] or options["key_regex"]):
-            raise CommandError("Lines need --key-regex or --key: what they belong to.")
+            self.refuse("Lines need --key-regex or --key: what they belong to.")
         times = self._times(stream)
         if lines and times.regex is None and times.start is None:
-            raise CommandError("Lines need --time-regex, or --start: when they were written.")
+            self.refuse("Lines need --time-regex, or --start: when they were written.")
         shape = Shape(
-            _pairs("--map", options["map"]),
-            _pairs("--set", options["set"]),
+            self._pairs("--map", options["map"]),
+            self._pairs("--set", options["set"]),
             options["values_from"].split(",") if options["values_from"] else (),
             options["into"],
             options["prefix"],
@@ -263,7 +251,7 @@ class Command(BaseCommand):
             shape,
             times,
             key=options["key"],
-            key_regex=_pattern("--key-regex", options["key_regex"]),
+            key_regex=self._pattern("--key-regex", options["key_regex"]),
             label=self._label(stream),
             max_bytes=settings.MAX_RECORD_BYTES,
         )
@@ -274,20 +262,20 @@ class Command(BaseCommand):
         if options["timezone"]:
             try:
                 zone = ZoneInfo(options["timezone"])
-            except (ZoneInfoNotFoundError, ValueError) as exc:
-                raise CommandError(f"--timezone {options['timezone']!r} is no zone.") from exc
+            except (ZoneInfoNotFoundError, ValueError):
+                self.refuse(f"--timezone {options['timezone']!r} is no zone.")
         start = None
         if options["start"]:
             try:
                 start = datetime.fromisoformat(options["start"])
             except ValueError as exc:
-                raise CommandError(f"--start {options['start']!r}: {exc}.") from exc
+                self.refuse(f"--start {options['start']!r}: {exc}.")
             if start.tzinfo is None:
                 if zone is None:
-                    raise CommandError("--start says no time zone: give one by --timezone.")
+                    self.refuse("--start says no time zone: give one by --timezone.")
                 start = start.replace(tzinfo=zone)
         if not 0 < options["step"] < LONGEST_STEP_S:
-            raise CommandError(f"--step {options['step']} is not above 0 and below a year.")
+            self.refuse(f"--step {options['step']} is not above 0 and below a year.")
         return Times(
             time_field(stream.record_type),
             options["time_column"],
@@ -295,14 +283,14 @@ class Command(BaseCommand):
             zone,
             start,
             timedelta(seconds=options["step"]),
-            _pattern("--time-regex", options["time_regex"]),
+            self._pattern("--time-regex", options["time_regex"]),
         )
 
     def _label(self, stream: Stream) -> LabelRule | None:
         options = self._options
         if not options["label_column"]:
             if options["label_stream"]:
-                raise CommandError("--label-stream needs --label-column: which rows to label.")
+                self.refuse("--label-stream needs --label-column: which rows to label.")
             return None
         known: dict[str, LabelStream] = {
             s.name: s
@@ -312,33 +300,33 @@ class Command(BaseCommand):
         }
         name = options["label_stream"] or next(iter(known), None)
         if name not in known:
-            raise CommandError(
+            self.refuse(
                 f"--label-stream {name!r} does not label {stream.name}. "
                 f"Those that do: {', '.join(known) or 'none'}."
             )
         given = options["label_positive"]
         rule = LabelRule(
-            known[name], options["label_column"], fields=_pairs("--label-set", options["label_set"])
+            known[name],
+            options["label_column"],
+            fields=self._pairs("--label-set", options["label_set"]),
         )
         if given is None:
             return rule
         return LabelRule(rule.stream, rule.column, (given.lower(),), rule.fields)
 
+    def _pairs(self, option: str, given: list[str]) -> dict[str, str]:
+        found = {}
+        for text in given:
+            name, sign, value = text.partition("=")
+            if not sign or not name:
+                self.refuse(f"{option} {text!r} is not FIELD=VALUE.")
+            found[name] = value
+        return found
 
-def _pairs(option: str, given: list[str]) -> dict[str, str]:
-    found = {}
-    for text in given:
-        name, sign, value = text.partition("=")
-        if not sign or not name:
-            raise CommandError(f"{option} {text!r} is not FIELD=VALUE.")
-        found[name] = value
-    return found
-
-
-def _pattern(option: str, text: str | None) -> re.Pattern[bytes] | None:
-    if text is None:
-        return None
-    try:
-        return re.compile(text.encode())
-    except re.error as exc:
-        raise CommandError(f"{option} {text!r} is no regular expression: {exc}.") from exc
+    def _pattern(self, option: str, text: str | None) -> re.Pattern[bytes] | None:
+        if text is None:
+            return None
+        try:
+            return re.compile(text.encode())
+        except re.error as exc:
+            self.refuse(f"{option} {text!r} is no regular expression: {exc}.")

@@ -7,10 +7,8 @@ from argparse import ArgumentParser
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
-
 from lepton_apps.common import clock
-from lepton_apps.common.errors import LeptonError
+from lepton_apps.common.commands import LeptonCommand
 from lepton_apps.streaming.kafka import Producer
 from lepton_apps.streaming.selectors import has_decisions
 from lepton_apps.verticals import registry
@@ -22,12 +20,16 @@ SAY_EVERY = 20_000  # records of the past between two lines
 LINGER_MS = 2_000
 
 
-class Command(BaseCommand):
+class Command(LeptonCommand):
     help = (
         "Produce the records of a vertical's simulated world: some days of its past as fast as "
-        "possible, unless decisions are there already, then live. "
-        "Example: manage.py simulate fintech --rate 5 --past-days 1"
+        "possible, unless decisions are there already, then live. It runs until it is stopped."
     )
+    examples = (
+        "simulate fintech --rate 5 --past-days 1",
+        "simulate ops --past-days 0 --records 1000",
+    )
+    speaks_json = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("vertical", help="a vertical with a simulator, for example fintech")
@@ -52,9 +54,9 @@ class Command(BaseCommand):
     ) -> None:
         simulator = self._simulator(vertical)
         if not 0 < rate <= 100_000:
-            raise CommandError(f"--rate {rate} is not between 0 and 100000.")
-        if not 0 <= past_days <= 365:
-            raise CommandError(f"--past-days {past_days} is not between 0 and 365.")
+            self.refuse(f"--rate {rate} is not above 0 and at most 100000.")
+        self.between("--past-days", past_days, 0, 365)
+        self.between("--records", records, 0, 2**63)
         if has_decisions(vertical):
             past_days = 0
         now = clock.now()
@@ -72,19 +74,16 @@ class Command(BaseCommand):
                 producer, simulator, seed=seed, start=start, rate=rate, limit=records, total=total
             )
             producer.flush()
-        except LeptonError as exc:
-            raise CommandError(exc.detail) from exc
         finally:
             producer.close()
         self.stdout.write("Simulator stopped.")
 
     def _simulator(self, key: str) -> Simulator:
-        try:
-            simulator = registry.vertical(key).simulate
-        except LookupError as exc:
-            raise CommandError(str(exc)) from exc
+        simulators = {each.key: each.simulate for each in registry.verticals()}
+        simulator = simulators[self.known("vertical", key, simulators)]
         if simulator is None:
-            raise CommandError(f"The vertical {key!r} has no simulator.")
+            having = ", ".join(name for name, made in simulators.items() if made is not None)
+            self.refuse(f"The vertical {key!r} has no simulator. Those that do: {having}.")
         return simulator
 
     def _stop(self, *_: Any) -> None:

@@ -9,8 +9,8 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
 
+from lepton_apps.common.commands import LeptonCommand
 from lepton_apps.common.db import limit_transactions
 from lepton_apps.common.metrics import serve_metrics
 from lepton_apps.streaming.kafka import KafkaSource
@@ -24,12 +24,13 @@ SWITCH_S = 0.0005
 GC_THRESHOLD = 50_000  # new objects
 
 
-class Command(BaseCommand):
+class Command(LeptonCommand):
     help = (
-        "Score the records of one stream, or keep the labels of one, until told to stop. "
-        "Start as many as wanted, on as many machines; they share the partitions. "
-        "Example: manage.py worker fintech.transactions"
+        "Score the records of one stream, or keep the labels of one, until told to stop (SIGTERM, "
+        "Ctrl-C). Start as many as wanted, on as many machines; they share the partitions."
     )
+    examples = ("worker fintech.transactions", "worker fintech.labels --metrics-port 9102")
+    speaks_json = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("stream", help="a registered stream, for example fintech.transactions")
@@ -42,13 +43,17 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, stream: str, metrics_port: int, **options: Any) -> None:
-        if not 0 <= metrics_port <= 65_535:
-            raise CommandError(f"--metrics-port {metrics_port} is not between 0 and 65535.")
+        self.between("--metrics-port", metrics_port, 0, 65_535)
+        names = [each.name for owner in registry.verticals() for each in owner.all_streams]
+        self.known("stream", stream, names)
         limit_transactions()
         worker = build(stream)
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: worker.stop())
-        serve_metrics(settings.METRICS_ADDRESS, metrics_port)
+        try:
+            serve_metrics(settings.METRICS_ADDRESS, metrics_port)
+        except OSError as exc:
+            self.refuse(f"--metrics-port {metrics_port}: {exc.strerror or exc}.")
         # The client reads the network on a thread of its own, which a busy batch must let in.
         sys.setswitchinterval(SWITCH_S)
         # A batch is thousands of objects that die together and hardly ever hold each other: looked
@@ -62,17 +67,14 @@ class Command(BaseCommand):
 
 
 def build(name: str) -> Loop:
-    """The worker for a stream of either kind."""
+    """The worker for a registered stream of either kind."""
     try:
         _, labels = registry.label_stream(name)
     except LookupError:
         pass
     else:
         return LabelWorker(name, lambda: KafkaSource(name, labels.topic))
-    try:
-        _, stream = registry.stream(name)
-    except LookupError as exc:
-        raise CommandError(str(exc)) from exc
+    _, stream = registry.stream(name)
     # The kernels are compiled or loaded before the first record waits for them.
     path = StreamPath(name, cache_entities=settings.WORKER_STATE_CACHE)
     path.warm_up()
