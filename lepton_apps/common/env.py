@@ -6,10 +6,14 @@ Only ``lepton_apps/settings.py`` and the start of the embedded servers call them
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Collection
+from importlib.util import find_spec
 from pathlib import Path
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
+PACKAGE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 
 
 class EnvError(ValueError):
@@ -78,6 +82,26 @@ def env_list(name: str, default: tuple[str, ...] = ()) -> list[str]:
     if not text:
         return list(default)
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def env_packages(name: str, taken: Collection[str]) -> list[str]:
+    """Comma-separated names of Python packages that can be imported and are not ``taken``."""
+    packages = env_list(name)
+    for number, package in enumerate(packages):
+        if not PACKAGE.fullmatch(package):
+            raise EnvError(f"{name}={package} is not the name of a Python package.")
+        if package in taken or package in packages[:number]:
+            raise EnvError(f"{name}={package} is installed already; leave it out.")
+        try:
+            is_there = find_spec(package) is not None
+        except ModuleNotFoundError:  # of the package that it would be in
+            is_there = False
+        if not is_there:
+            raise EnvError(
+                f"{name}={package}: there is no such package in the current folder or elsewhere "
+                "on Python's path (PYTHONPATH)."
+            )
+    return packages
 
 
 def env_path(name: str, default: Path | None = None) -> Path | None:
