@@ -109,7 +109,7 @@ def newcomer(transactional_db: None, tmp_path: Path) -> Iterator[Newcomer]:
     (tmp_path / "data").mkdir()
     database = f"newcomer_{uuid.uuid4().hex[:8]}"
     with psycopg.connect(database_url(), autocommit=True) as server:
-        server.execute(f"CREATE DATABASE {database}")  # type: ignore[arg-type]
+        server.execute(f"CREATE DATABASE {database}")
     environment = {
         **os.environ,
         "DATABASE_URL": database_url().rpartition("/")[0] + f"/{database}",
@@ -126,7 +126,7 @@ def newcomer(transactional_db: None, tmp_path: Path) -> Iterator[Newcomer]:
     finally:
         admin.close()
     with psycopg.connect(database_url(), autocommit=True) as server:
-        server.execute(f"DROP DATABASE {database} WITH (FORCE)")  # type: ignore[arg-type]
+        server.execute(f"DROP DATABASE {database} WITH (FORCE)")
 
 
 @pytest.mark.django_db(transaction=True)
