@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
+WRONG_SETTING = 2  # as for wrong arguments
 INTERRUPTED = 130  # as the shell has it for Ctrl-C
 
 
@@ -13,6 +14,8 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lepton_apps.settings")
     try:
         from django.core.management import execute_from_command_line
+
+        from lepton_apps.common.env import EnvError
     except ImportError as exc:
         raise SystemExit(
             "Django is not installed in this Python. Use .venv/bin/python, which `make setup` makes."
@@ -24,7 +27,8 @@ def main() -> None:
     try:
         execute_from_command_line(sys.argv)
     except EnvError as exc:
-        raise SystemExit(f"{exc} See docs/settings.md, and `manage.py doctor`.") from None
+        sys.stderr.write(f"{exc} See docs/settings.md, and `manage.py doctor`.\n")
+        raise SystemExit(WRONG_SETTING) from None
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
 

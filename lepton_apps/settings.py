@@ -14,6 +14,7 @@ from lepton_apps.common.env import (
     env_float,
     env_int,
     env_list,
+    env_packages,
     env_path,
     env_secret,
     env_str,
@@ -164,10 +165,12 @@ INSTALLED_APPS = [
     "lepton_apps.console",
     "lepton_apps.backup",
     "lepton_apps.doctor",
-    # The verticals: one line each.
+    # The verticals that ship with it; those of an installation come by the setting below.
     "fintech",
     "ops",
 ]
+LEPTON_VERTICALS = env_packages("LEPTON_VERTICALS", INSTALLED_APPS)
+INSTALLED_APPS += LEPTON_VERTICALS
 
 MIDDLEWARE = [
     # First: what the others answer by themselves carries its headers too.

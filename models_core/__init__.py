@@ -6,6 +6,7 @@ imported by fitting alone.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from models_core.table import Table as Table
     from models_core.training import FitRecipe as FitRecipe
     from models_core.training import fit as fit
+
+# ONNX Runtime reports how it is used to its maker, unless it is told otherwise before it is loaded.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _HOME = {
     "Artifact": "artifact",

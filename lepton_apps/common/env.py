@@ -6,9 +6,11 @@ Only ``lepton_apps/settings.py`` and the start of the embedded servers call them
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from difflib import get_close_matches
 from functools import wraps
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
@@ -21,6 +23,7 @@ _noted: list[str] | None = None
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
+PACKAGE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 
 
 class EnvError(ValueError):
@@ -135,6 +138,29 @@ def env_list(name: str, default: tuple[str, ...] = ()) -> list[str]:
     if not text:
         return list(default)
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def env_packages(name: str, taken: Collection[str]) -> list[str]:
+    """Comma-separated names of Python packages that can be imported and are not ``taken``."""
+    return noting(lambda: _packages(name, env_list(name), taken), [])
+
+
+def _packages(name: str, packages: list[str], taken: Collection[str]) -> list[str]:
+    for number, package in enumerate(packages):
+        if not PACKAGE.fullmatch(package):
+            raise EnvError(f"{name}={package} is not the name of a Python package.")
+        if package in taken or package in packages[:number]:
+            raise EnvError(f"{name}={package} is installed already; leave it out.")
+        try:
+            is_there = find_spec(package) is not None
+        except ModuleNotFoundError:  # of the package that it would be in
+            is_there = False
+        if not is_there:
+            raise EnvError(
+                f"{name}={package}: there is no such package in the current folder or elsewhere "
+                "on Python's path (PYTHONPATH)."
+            )
+    return packages
 
 
 @_reader

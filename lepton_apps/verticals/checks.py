@@ -33,7 +33,7 @@ def every_vertical_is_registered(
         messages.append(
             Warning(
                 "No vertical is installed, so this server has nothing to score.",
-                hint="Add a vertical, for example 'fintech', to INSTALLED_APPS.",
+                hint="Name one in LEPTON_VERTICALS (docs/first_vertical.md).",
                 id="lepton.W001",
             )
         )

@@ -206,7 +206,7 @@ def test_a_database_that_is_not_migrated_is_named_as_that() -> None:
 
 def test_a_variable_that_cannot_be_used_is_one_sentence() -> None:
     done = run("streams", WORKER_BATCH_SIZE="lots")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("WORKER_BATCH_SIZE=lots is not a whole number.")
     assert "Traceback" not in done.stderr
 

@@ -66,6 +66,12 @@ def test_quoted_code_of_the_guide_is_the_code_of_the_example() -> None:
         assert block.strip() in source, block
 
 
+def test_the_index_has_every_page() -> None:
+    folder = ROOT / "docs"
+    linked = {link.partition("#")[0] for link in LINK.findall(text("docs/README.md"))}
+    assert {page.name for page in folder.glob("*.md")} - {"README.md"} <= linked
+
+
 def test_every_decision_is_listed_once() -> None:
     folder = ROOT / "docs" / "decisions"
     files = sorted(path.name for path in folder.glob("[0-9]*.md"))

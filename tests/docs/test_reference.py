@@ -14,8 +14,9 @@ from django.core.management import get_commands
 from prometheus_client import Counter, Gauge, Histogram
 
 import lepton_apps
-from lepton_apps.common import metrics
+from lepton_apps.common import commands, metrics
 from lepton_apps.common.errors import LeptonError
+from lepton_apps.realtime.closing import CloseCode
 from lepton_apps.verticals import contract
 from tests.docs.pages import ROOT, rows, section, text
 
@@ -144,6 +145,32 @@ def error_codes() -> set[str]:
 
 def test_every_error_code_has_its_line() -> None:
     assert error_codes() <= set(rows("docs/troubleshooting.md"))
+
+
+def test_every_code_of_an_http_status_has_its_line() -> None:
+    from lepton_apps.api.errors import CODE_OF_STATUS
+
+    assert set(CODE_OF_STATUS.values()) <= set(rows("docs/troubleshooting.md"))
+
+
+def test_every_error_code_says_what_to_do() -> None:
+    table = re.findall(
+        r"^\| `([\w.]+)` \|[^|\n]+\|([^|\n]*)\|$", text("docs/troubleshooting.md"), re.M
+    )
+    assert len(table) > 40
+    assert [code for code, do in table if len(do.strip()) < 5] == []
+
+
+def test_every_close_code_has_its_line() -> None:
+    body = section("docs/troubleshooting.md", "Sockets")
+    assert {int(code) for code in re.findall(r"^\| (\d{4}) \|", body, re.M)} == set(CloseCode)
+
+
+def test_every_exit_status_of_a_command_has_its_line() -> None:
+    body = section("docs/troubleshooting.md", "Commands")
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", body, re.M)} == {
+        0, commands.REFUSED, commands.WRONG_ARGUMENTS, commands.UNAVAILABLE, commands.INTERRUPTED,
+    }  # fmt: skip
 
 
 def test_every_reason_of_a_refused_record_has_its_line() -> None:

@@ -1,0 +1,1 @@
+"""$title: measurements of devices, and those that somebody should look at."""
