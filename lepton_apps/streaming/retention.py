@@ -26,7 +26,8 @@ class Housekeeping:
 def keep_house(raw: RawConnection) -> Housekeeping:
     """Make the partitions of the next days and drop those past their retention. Idempotent.
 
-    Ticks are as old as their event time, and kept as long as decisions.
+    Ticks are as old as their event time, and kept as long as decisions. Replays go by when they
+    ended.
     """
     today = clock.now().date()
     made: list[str] = []
@@ -49,6 +50,8 @@ def keep_house(raw: RawConnection) -> Housekeeping:
             raw.execute(f"DELETE FROM {table}_default WHERE {column} < %s", [_start(oldest)])  # noqa: S608
     oldest = today - timedelta(days=settings.RETENTION_DAYS["decision"])
     raw.execute("DELETE FROM tick WHERE at < %s", [_start(oldest)])
+    oldest = today - timedelta(days=settings.RETENTION_DAYS["replay_run"])
+    raw.execute("DELETE FROM replay_run WHERE finished_at < %s", [_start(oldest)])
     return Housekeeping(tuple(made), tuple(dropped))
 
 
