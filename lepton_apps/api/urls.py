@@ -11,7 +11,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 
 from lepton_apps.api import openapi
-from lepton_apps.api.views import alerts, dead_letters, decisions, labels, me, streams
+from lepton_apps.api.views import alerts, dead_letters, decisions, labels, me, replays, streams
 from lepton_apps.api.views.base import UnknownView
 from lepton_apps.api.views.foreign import guarded
 from lepton_apps.verticals import registry
@@ -26,6 +26,10 @@ VIEWS: dict[str, View] = {
     "streams/<str:name>/score": decisions.ScoreView.as_view(),
     "streams/<str:name>/decisions": decisions.DecisionsView.as_view(),
     "streams/<str:name>/resume": streams.ResumeStreamView.as_view(),
+    "streams/<str:name>/replays": replays.AskReplayView.as_view(),
+    "replays": replays.ReplaysView.as_view(),
+    "replays/<int:run_id>": replays.ReplayView.as_view(),
+    "replays/<int:run_id>/cancel": replays.CancelReplayView.as_view(),
     "alerts": alerts.AlertsView.as_view(),
     "alerts/<int:alert_id>": alerts.AlertView.as_view(),
     "alerts/<int:alert_id>/acknowledge": alerts.AcknowledgeAlertView.as_view(),

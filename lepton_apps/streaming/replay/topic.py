@@ -151,7 +151,7 @@ class TopicRows:
         decoder = Decoder(self.stream, settings.MAX_RECORD_BYTES)
         waiting: list[Raw] = []
         left = self.total
-        for message in self._merged():
+        for message in self._from_time(self._merged()):
             if not self._seen and not waiting:
                 self._take_up_knowledge(message)
             waiting.append(message)
@@ -163,6 +163,21 @@ class TopicRows:
                 break
         if waiting:
             yield self._through(decoder, waiting), len(waiting)
+
+    def _from_time(self, messages: Iterator[Raw]) -> Iterator[Raw]:
+        """Without what lies before the first message of that time.
+
+        Kafka answers with its offset; the embedded broker with an earlier one.
+        """
+        at = self.question.from_time
+        early = set(self.starts) if at is not None else set()
+        for message in messages:
+            if message.partition in early:
+                if at is not None and (message.sent_ms or 0) < at.timestamp() * 1000:
+                    continue
+                early.discard(message.partition)
+                self.starts[message.partition] = message.offset
+            yield message
 
     def _take_up_knowledge(self, message: Raw) -> None:
         """What the stream had learned before the first message was sent, and nothing later."""

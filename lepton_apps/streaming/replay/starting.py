@@ -1,0 +1,46 @@
+"""A replay as a process of its own, so that the one that was asked for it stays quick."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+
+from django.conf import settings
+from django.contrib.auth.models import User
+
+from lepton_apps.streaming.models import ReplayRun
+from lepton_apps.streaming.replay import services
+from lepton_apps.streaming.replay.question import Question
+
+log = logging.getLogger(__name__)
+
+
+def start(question: Question, by: User | None) -> ReplayRun:
+    """Ask for a replay and start the process that carries it out.
+
+    The process belongs to this one's group and ends with it; its row then says so.
+
+    Raises:
+        ReplayRefusedError, NotFoundError, ReplaysBusyError: see ``services.ask``.
+    """
+    run = services.ask(question, by)
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "replay", "--run", str(run.pk)]
+    try:
+        process = subprocess.Popen(  # noqa: S603 - our own command and a number
+            command, cwd=settings.BASE_DIR, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+    except OSError as exc:
+        services.finish(
+            run.pk, ReplayRun.State.FAILED, error=f"Its process could not be started: {exc}."
+        )
+        raise
+    threading.Thread(target=_see_off, args=(process, run.pk), daemon=True).start()
+    return run
+
+
+def _see_off(process: subprocess.Popen[bytes], run_id: int) -> None:
+    """Wait for the process, so that it leaves no zombie, and say how it ended."""
+    code = process.wait()
+    log.info("replay ended", extra={"replay": run_id, "exit_code": code})
