@@ -17,6 +17,9 @@ SECTIONS: Final = {
     "streams": "streams",
     "dead-letters": "streams",
     "dead-letter": "streams",
+    "replays": "replays",
+    "replay-start": "replays",
+    "replay": "replays",
     "panels": "panels",
 }
 

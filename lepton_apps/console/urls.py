@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from lepton_apps.console.views import accounts, alerts, dead_letters, panels, streams
+from lepton_apps.console.views import accounts, alerts, dead_letters, panels, replays, streams
 
 app_name = "console"
 
@@ -33,6 +33,10 @@ urlpatterns = [
         dead_letters.discard,
         name="discard",
     ),
+    path("replay/", replays.replay_list, name="replays"),
+    path("replay/start/", replays.start, name="replay-start"),
+    path("replay/<int:run_id>/", replays.replay_page, name="replay"),
+    path("replay/<int:run_id>/cancel/", replays.cancel, name="replay-cancel"),
     path("panels/<str:vertical>/", panels.panel_page, name="panels"),
     path("nav/", panels.nav, name="nav"),
     path("sign-in/", accounts.SignInView.as_view(), name="sign-in"),

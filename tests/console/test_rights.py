@@ -9,8 +9,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from lepton_apps.alerts.models import Alert
-from lepton_apps.streaming.models import DeadLetter
-from tests.console.data import STREAM, open_alert, save_dead_letter
+from lepton_apps.streaming.models import DeadLetter, ReplayRun
+from tests.console.data import STREAM, open_alert, save_dead_letter, save_replay
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -21,10 +21,12 @@ PAGES = (
     "/streams/",
     f"/streams/{STREAM}/dead-letters/",
     f"/streams/{STREAM}/dead-letters/{{letter}}/",
+    "/replay/",
+    "/replay/{replay}/",
     "/panels/fintech/",
     "/nav/",
 )
-OF_FINTECH = tuple(page for page in PAGES if page not in {"/", "/streams/", "/nav/"})
+OF_FINTECH = tuple(page for page in PAGES if page not in {"/", "/streams/", "/replay/", "/nav/"})
 ACTS = (
     "/alerts/{alert}/acknowledge/",
     "/alerts/{alert}/assign/",
@@ -32,14 +34,15 @@ ACTS = (
     "/alerts/{alert}/label/",
     f"/streams/{STREAM}/dead-letters/{{letter}}/discard/",
     f"/streams/{STREAM}/dead-letters/{{letter}}/redrive/",
+    "/replay/{replay}/cancel/",
 )
 
 
 @pytest.fixture
 def path() -> Callable[[str], str]:
-    """Fills in an alert and a dead letter of fintech that are there."""
-    alert, letter = open_alert().pk, save_dead_letter(b"{}")
-    return lambda pattern: pattern.format(alert=alert, letter=letter)
+    """Fills in an alert, a dead letter and a replay of fintech that are there."""
+    alert, letter, replay = open_alert().pk, save_dead_letter(b"{}"), save_replay().pk
+    return lambda pattern: pattern.format(alert=alert, letter=letter, replay=replay)
 
 
 def test_every_page_sends_a_stranger_to_the_sign_in(path: Callable[[str], str]) -> None:
@@ -72,6 +75,18 @@ def test_what_belongs_to_another_vertical_is_not_there(
         assert client.get(path(page)).status_code == 404, page
 
 
+@pytest.mark.parametrize(("who", "status"), [("viewer", 403), ("other_operator", 404)])
+def test_whoever_may_not_start_a_replay_starts_none(
+    who: str, status: int, request: pytest.FixtureRequest, signed_in: Callable[[User], Client]
+) -> None:
+    client = signed_in(request.getfixturevalue(who))
+
+    answer = client.post("/replay/start/", {"stream": STREAM, "since": "1d"})
+
+    assert answer.status_code == status
+    assert not ReplayRun.objects.exists()
+
+
 def test_lists_of_another_vertical_show_nothing(
     path: Callable[[str], str], other_operator: User, signed_in: Callable[[User], Client]
 ) -> None:
@@ -79,6 +94,7 @@ def test_lists_of_another_vertical_show_nothing(
     assert "customer-00001" not in client.get("/").content.decode()
     assert client.get("/?vertical=fintech").status_code == 404
     assert STREAM not in client.get("/streams/").content.decode()
+    assert STREAM not in client.get("/replay/").content.decode()
     assert "/panels/fintech/" not in client.get("/nav/").content.decode()
 
 
@@ -98,6 +114,7 @@ def test_whoever_may_not_act_is_refused_and_nothing_changes(
         assert answer.status_code == status, act
     assert Alert.objects.get().version == 1
     assert DeadLetter.objects.get().status == "new"
+    assert ReplayRun.objects.get().cancel_asked_at is None
 
 
 def test_a_viewer_sees_no_button_that_acts(
@@ -108,7 +125,16 @@ def test_a_viewer_sees_no_button_that_acts(
     client = signed_in(viewer)
     for page in PAGES:
         body = client.get(path(page)).content.decode()
-        for act in ("acknowledge", "assign", "resolve", "label", "redrive", "discard"):
+        for act in (
+            "acknowledge",
+            "assign",
+            "resolve",
+            "label",
+            "redrive",
+            "discard",
+            "cancel",
+            "start",
+        ):
             assert f"/{act}/" not in body, page
 
 

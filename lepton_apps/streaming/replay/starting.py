@@ -7,8 +7,11 @@ import subprocess
 import sys
 import threading
 
+import psycopg
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import Error as DjangoDatabaseError
+from django.db import connection
 
 from lepton_apps.streaming.models import ReplayRun
 from lepton_apps.streaming.replay import services
@@ -41,6 +44,15 @@ def start(question: Question, by: User | None) -> ReplayRun:
 
 
 def _see_off(process: subprocess.Popen[bytes], run_id: int) -> None:
-    """Wait for the process, so that it leaves no zombie, and say how it ended."""
+    """Wait for the process, so that it leaves no zombie; one that died is noted at once."""
     code = process.wait()
     log.info("replay ended", extra={"replay": run_id, "exit_code": code})
+    if not code:
+        return
+    try:
+        # Changes nothing where the process itself has said how it ended.
+        services.finish(run_id, ReplayRun.State.INTERRUPTED, error=f"{services.GONE} ({code})")
+    except (psycopg.Error, DjangoDatabaseError) as exc:
+        log.warning("end of replay not noted", extra={"replay": run_id, "why": str(exc)})
+    finally:
+        connection.close()
