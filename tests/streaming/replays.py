@@ -12,11 +12,21 @@ from lepton_apps.streaming.kafka import Raw
 from lepton_apps.streaming.models import ReplayRun
 from lepton_apps.streaming.replay import running, services
 from lepton_apps.streaming.replay.question import Question
+from lepton_apps.streaming.replay.topic import open_log
+from tests.champions import payment
 from tests.streaming.sources import TOPIC_ID, InMemorySource
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 # What a replay may change: its own row, and the audit of who asked for it.
 ITS_OWN = {"replay_run", "audit_auditentry"}
+
+
+LOUD = {5: "9000.00", 6: "800.00", 12: "9000.00", 19: "9000.00", 40: "600.00"}
+
+
+def payments(count: int = 50) -> list[dict[str, object]]:
+    """Quiet ones, and five loud ones: three of customer c5 in a quarter of an hour, of two minds."""
+    return [payment(n, **({"amount": LOUD[n]} if n in LOUD else {})) for n in range(count)]
 
 
 def quiet(stage: str, done: int, total: int) -> None:
@@ -29,7 +39,7 @@ def replayed(stream: str, **asked: Any) -> dict[str, Any]:
     if not any(name.startswith("from_") for name in asked):
         asked.setdefault("since", LONG_AGO)
     run = services.ask(Question(stream=stream, **asked), None)
-    opened = running.open_log if log is None else lambda _: (InMemoryLog(log), TOPIC_ID)
+    opened = open_log if log is None else lambda _: (InMemoryLog(log), TOPIC_ID)
     result = running.execute(run.pk, quiet, opened).result
     assert ReplayRun.objects.get(id=run.pk).state == "done"
     assert result is not None

@@ -25,20 +25,12 @@ from lepton_apps.streaming.models import Decision, ReplayRun
 from lepton_apps.streaming.replay import running, services
 from lepton_apps.streaming.replay.folding import TooManyAlertsError
 from lepton_apps.streaming.replay.question import Question, ReplayRefusedError
-from lepton_apps.streaming.replay.states import TooMuchStateError
 from tests.champions import PAYMENTS, payment, payments_model
-from tests.streaming.replays import LONG_AGO, everything, quiet, replayed
+from tests.streaming.replays import LONG_AGO, everything, payments, quiet, replayed
 from tests.streaming.sources import log
 from tests.streaming.test_worker import STREAM, drain, make_worker
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("champion")]
-
-LOUD = {5: "9000.00", 6: "800.00", 12: "9000.00", 19: "9000.00", 40: "600.00"}
-
-
-def payments(count: int = 50) -> list[dict[str, object]]:
-    """Quiet ones, and five loud ones: three of customer c5 in a quarter of an hour, of two minds."""
-    return [payment(n, **({"amount": LOUD[n]} if n in LOUD else {})) for n in range(count)]
 
 
 def decide(count: int = 50, batch_size: int = 7) -> None:
@@ -218,75 +210,6 @@ def test_postgresql_itself_refuses_what_a_replay_would_write() -> None:
         raw.execute("UPDATE decision SET score = 0")
 
 
-# --- a topic ---------------------------------------------------------------------------------
-
-
-def test_a_topic_from_its_beginning_gives_what_the_worker_gave() -> None:
-    messages = log([*payments(), b"{", payment(3)])
-    drain(make_worker(messages, batch_size=7))
-    before = everything()
-
-    result = replayed(STREAM, from_offset=0, log=messages)
-
-    assert everything() == before
-    assert result["score_difference"] == {"mean": 0.0, "max": 0.0, "identical": 50}
-    assert (result["alerts"]["gained"], result["alerts"]["lost"]) == (0, 0)
-    assert result["alerts"]["after"] == Alert.objects.count()
-    assert result["undecided"] == 0
-    topic = result["topic"]
-    assert (topic["starts"], topic["ends"]) == ({"0": 0}, {"0": 52})
-    assert (topic["repeats"], topic["rejected"]) == (1, {"not_json": 1})
-
-
-def test_what_a_topic_holds_beyond_the_decisions_is_counted_apart() -> None:
-    drain(make_worker(log(payments(20))))
-
-    result = replayed(STREAM, from_offset=0, log=log(payments(50)))
-
-    assert (result["rows"], result["undecided"]) == (50, 30)
-    assert result["alerts"]["undecided"] > 0
-    assert result["alerts"]["gained"] == 0
-    assert sum(map(sum, result["outcomes"]["rows"])) == 20
-
-
-def test_a_topic_from_the_middle_begins_with_empty_states() -> None:
-    messages = log(payments())
-    drain(make_worker(messages))
-
-    result = replayed(STREAM, from_offset=20, log=messages)
-
-    assert result["rows"] == 30
-    assert result["topic"]["entities"] > 0
-    assert result["score_difference"]["identical"] < 30
-
-
-def test_partitions_are_merged_by_the_time_of_their_messages() -> None:
-    even = log(payments()[::2], partition=0)
-    odd = log(payments()[1::2], partition=1)
-    sent = [raw._replace(sent_ms=1_000 + 2 * raw.offset + raw.partition) for raw in (*even, *odd)]
-
-    merged = replayed(STREAM, from_offset=0, log=sent)
-    straight = replayed(STREAM, from_offset=0, log=log(payments()))
-
-    assert merged["rows"] == 50
-    assert merged["scores"] == straight["scores"]
-    only = replayed(STREAM, from_offsets={1: 5}, log=sent)
-    assert (only["rows"], only["topic"]["starts"]) == (20, {"1": 5})
-    from_time = datetime.fromtimestamp(1.040, tz=UTC)
-    assert replayed(STREAM, from_time=from_time, log=sent)["topic"]["starts"] == {"0": 20, "1": 20}
-
-
-def test_states_that_outgrow_their_bound_end_the_replay_by_name(settings: Any) -> None:
-    settings.REPLAY_STATE_BYTES = 2_000
-
-    with pytest.raises(TooMuchStateError, match="REPLAY_STATE_BYTES"):
-        replayed(STREAM, from_offset=0, log=log(payments()))
-
-    run = ReplayRun.objects.get()
-    assert (run.state, run.result) == ("failed", None)
-    assert "REPLAY_STATE_BYTES" in run.error
-
-
 def test_more_alerts_than_the_bound_end_the_replay_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -345,7 +268,12 @@ def test_a_cancelled_run_stops_between_two_chunks_and_keeps_no_result(
     monkeypatch.setattr("lepton_apps.streaming.replay.running.BEAT_S", 0.01)
     beats: list[running.Beats] = []
     enter = running.Beats.__enter__
-    monkeypatch.setattr(running.Beats, "__enter__", lambda self: beats.append(self) or enter(self))
+
+    def entered(self: running.Beats) -> running.Beats:
+        beats.append(self)
+        return enter(self)
+
+    monkeypatch.setattr(running.Beats, "__enter__", entered)
     run = services.ask(Question(stream=STREAM, since=LONG_AGO), None)
 
     def cancel(stage: str, done: int, total: int) -> None:

@@ -90,7 +90,8 @@ def cancel(request: HttpRequest, run_id: int) -> HttpResponse:
 
 def _question(request: HttpRequest, stream: str) -> Question:
     """The form as a question; whatever is not even of its kind is refused by name."""
-    typed = {name: value.strip() for name, value in request.POST.items() if value.strip()}
+    given = {name: str(value).strip() for name, value in request.POST.items()}
+    typed = {name: value for name, value in given.items() if value}
     body: dict[str, Any] = {"stream": stream}
     for name in ("version", "limit"):
         if name in typed:

@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from django.db import Error as DjangoDatabaseError
 from django.db import connection
 
+from lepton_apps.common.errors import UnavailableError
 from lepton_apps.streaming.models import ReplayRun
 from lepton_apps.streaming.replay import services
 from lepton_apps.streaming.replay.question import Question
@@ -27,6 +28,7 @@ def start(question: Question, by: User | None) -> ReplayRun:
 
     Raises:
         ReplayRefusedError, NotFoundError, ReplaysBusyError: see ``services.ask``.
+        UnavailableError: this machine can start no process.
     """
     run = services.ask(question, by)
     command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "replay", "--run", str(run.pk)]
@@ -35,10 +37,9 @@ def start(question: Question, by: User | None) -> ReplayRun:
             command, cwd=settings.BASE_DIR, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
     except OSError as exc:
-        services.finish(
-            run.pk, ReplayRun.State.FAILED, error=f"Its process could not be started: {exc}."
-        )
-        raise
+        sentence = f"The process of replay {run.pk} could not be started: {exc}."
+        services.finish(run.pk, ReplayRun.State.FAILED, error=sentence)
+        raise UnavailableError(sentence) from exc
     threading.Thread(target=_see_off, args=(process, run.pk), daemon=True).start()
     return run
 
