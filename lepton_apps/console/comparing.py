@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from math import log10
 from typing import Any, Final
 
+from lepton_apps.alerts.summary import reason_text
 from lepton_apps.streaming.replay.reading import share
 
 WIDTH: Final = 400  # of a histogram, in its own units
@@ -39,9 +41,10 @@ def asked(question: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def described(result: Mapping[str, Any]) -> dict[str, Any]:
+def described(result: Mapping[str, Any], vertical: str) -> dict[str, Any]:
     """A result with all that a template cannot work out."""
     scores, outcomes, labels = result["scores"], result["outcomes"], result["labels"]
+    alerts = result["alerts"]
     top = max([*scores["before"], *scores["after"], 1])
     return {
         **result,
@@ -76,18 +79,29 @@ def described(result: Mapping[str, Any]) -> dict[str, Any]:
                 ("true_negative", "Negative and quiet"),
             )
         ],
+        "money_names": [name for _, name in MONEY],
         "money": [
             {
                 "currency": row["currency"],
                 "lines": [
-                    {"name": name, "before": row["before"][key], "after": row["after"][key]}
-                    for key, name in MONEY
+                    {"side": side, "sums": [f"{Decimal(row[side][key]):,f}" for key, _ in MONEY]}
+                    for side in ("before", "after")
                 ],
             }
             for row in result["money"]
         ],
-        "alert_change": result["alerts"]["after"] - result["alerts"]["before"],
+        "gained": _reasoned(alerts["gained_examples"], vertical),
+        "lost": _reasoned(alerts["lost_examples"], vertical),
+        "alert_change": alerts["after"] - alerts["before"],
     }
+
+
+def _reasoned(examples: Sequence[Mapping[str, Any]], vertical: str) -> list[dict[str, Any]]:
+    """Examples with the sentence of what would be their strongest reason, if they are loud."""
+    return [
+        {**row, "reason_text": reason_text(vertical, row["reason"]) if row["reason"] else "quiet"}
+        for row in examples
+    ]
 
 
 def bars(counts: Sequence[int], top: int) -> list[dict[str, Any]]:

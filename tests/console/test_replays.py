@@ -126,7 +126,7 @@ def test_a_comparison_shows_outcomes_alerts_labels_money_and_scores(
         assert f"/alerts/{alert.pk}/" in body
     assert "No alert would have been opened that was not." in body
     assert "None of these rows has a label" in body
-    assert "27000.00" in body  # stopped before, without a label
+    assert "27,000.00" in body  # stopped before, without a label
     assert len(re.findall("<rect ", body)) == 40
     assert "style=" not in body
     row = text(console, "/replay/")

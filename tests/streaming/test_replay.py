@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -19,10 +21,11 @@ from lepton_apps.alerts.models import Alert, Label
 from lepton_apps.alerts.services import GivenLabel, record_labels
 from lepton_apps.audit.models import AuditEntry
 from lepton_apps.common import clock
+from lepton_apps.common.errors import UnavailableError
 from lepton_apps.model_registry.models import ModelVersion
 from lepton_apps.model_registry.services import register_version
 from lepton_apps.streaming.models import Decision, ReplayRun
-from lepton_apps.streaming.replay import running, services
+from lepton_apps.streaming.replay import running, services, starting
 from lepton_apps.streaming.replay.folding import TooManyAlertsError
 from lepton_apps.streaming.replay.question import Question, ReplayRefusedError
 from tests.champions import PAYMENTS, payment, payments_model
@@ -302,6 +305,23 @@ def test_a_run_that_nobody_has_taken_up_is_cancelled_at_once() -> None:
     assert run.state == "cancelled"
     acts = AuditEntry.objects.filter(target=f"replay:{run.pk}").order_by("id")
     assert [entry.action for entry in acts] == ["replay.asked", "replay.cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("program", "state"), [("/bin/false", "interrupted"), ("/nowhere/python", "failed")]
+)
+def test_a_process_that_dies_or_never_lives_is_noted_at_once(
+    program: str, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", program)
+
+    with suppress(UnavailableError):
+        starting.start(Question(stream=STREAM, since=LONG_AGO), None)
+
+    while (run := ReplayRun.objects.get()).state == "waiting":
+        clock.sleep(0.02)
+    assert run.state == state
+    assert run.error
 
 
 def test_the_command_compares_in_a_table_and_in_json() -> None:

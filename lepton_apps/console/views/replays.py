@@ -68,7 +68,9 @@ def replay_page(request: HttpRequest, run_id: int) -> HttpResponse:
         "active": selectors.state_of(run) in run.ACTIVE,
         "cancelling": run.cancel_asked_at is not None,
         "asked": comparing.asked(run.question),
-        "result": comparing.described(run.result) if run.result else None,
+        "result": comparing.described(run.result, run.stream.partition(".")[0])
+        if run.result
+        else None,
         "may_act": run.stream.partition(".")[0] in operable(request),
     }
     template = "console/parts/replay.html" if is_htmx(request) else "console/replay.html"
