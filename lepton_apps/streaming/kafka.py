@@ -320,21 +320,25 @@ class Reader:
     def begin(self, offsets: Mapping[int, int]) -> None:
         """Read these partitions alone, from these places on."""
         self._parts = [part for part in self._parts if part.partition in offsets]
-        self._client.assign(self._parts)
-        for part in self._parts:
-            self._client.seek(part, offsets[part.partition])
+        self._places = {part: offsets[part.partition] for part in self._parts}
+        self._assigned: list[TopicPartition] = []
 
     def poll(self, timeout_ms: int, paused: Iterable[int] = ()) -> list[Raw]:
         """What is there, but of the paused partitions nothing."""
         waiting = set(paused)
-        self._client.resume(*self._parts)
-        self._client.pause(*(part for part in self._parts if part.partition in waiting))
+        wanted = [part for part in self._parts if part.partition not in waiting]
+        if wanted != self._assigned:  # the client's own pause may leave others unread for ever
+            self._client.assign(wanted)
+            for part in wanted:
+                self._client.seek(part, self._places[part])
+            self._assigned = wanted
         fetched = self._client.poll(timeout_ms=timeout_ms)
+        self._places |= {part: self._client.position(part) for part in wanted}
         return [raw_of(record) for records in fetched.values() for record in records]
 
     def positions(self) -> dict[int, int]:
         """The next offset of each partition; control records are passed over silently."""
-        return {part.partition: self._client.position(part) for part in self._parts}
+        return {part.partition: place for part, place in self._places.items()}
 
     def close(self) -> None:
         self._client.close(autocommit=False, timeout_ms=3_000)

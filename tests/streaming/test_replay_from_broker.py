@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lepton_apps.streaming.kafka import Admin, Producer, Reader
+from lepton_apps.streaming.models import ReplayRun
 from lepton_apps.streaming.replay import running, services
 from lepton_apps.streaming.replay.question import Question, ReplayRefusedError
 from tests.champions import payment
@@ -78,3 +79,21 @@ def test_places_that_are_not_there_are_refused_by_name(topic: str) -> None:
         replayed(topic, from_offset=99)
     with pytest.raises(ReplayRefusedError, match="no partition 7; it has 0 to 1"):
         replayed(topic, from_offsets={7: 0})
+
+
+def test_partitions_wait_for_each_other_in_bounded_queues_and_none_is_forgotten(
+    topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lepton_apps.streaming.replay.topic.AHEAD", 300)
+    producer = Producer()
+    for number in range(40, 3_000):
+        body = json.dumps(payment(number)).encode()
+        late = SENT_MS + number * (1_000 if number % 2 else 1)
+        producer.send(topic, body, partition=number % 2, timestamp_ms=late)
+    producer.flush()
+    producer.close()
+
+    result = replayed(topic, from_offset=0)
+
+    assert (result["read"], result["rows"]) == (3_000, 3_000)
+    assert ReplayRun.objects.get().done == 3_000

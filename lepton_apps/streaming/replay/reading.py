@@ -66,6 +66,8 @@ def _alerts(alerts: Mapping[str, Any]) -> Iterator[str]:
         f"Alerts: {alerts['before']:,} before, {alerts['after']:,} after; "
         f"{alerts['gained']:,} gained, {alerts['lost']:,} lost."
     )
+    if alerts["undecided"]:
+        yield f"{alerts['undecided']:,} of those after are of records that had no decision."
     for kind in ("gained", "lost"):
         rows = alerts[f"{kind}_examples"][:SHOWN]
         if rows:

@@ -115,7 +115,7 @@ def execute(run_id: int, told: Told, open_topic: Callable[[Stream], Any] = open_
             error=f"{type(exc).__name__}: {exc}. The log of the process has the whole error.",
         )
         raise
-    services.finish(run_id, ReplayRun.State.DONE, result=result)
+    services.finish(run_id, ReplayRun.State.DONE, result=result, read=result["read"])
     return ReplayRun.objects.get(id=run_id)
 
 
@@ -148,16 +148,15 @@ def replay(
     if question.reads_topic:
         topic, topic_id = open_topic(stream)
         try:
-            read = _take_topic(raw, stream, question, topic, topic_id, comparison, model, tell)
+            facts = _take_topic(raw, stream, question, topic, topic_id, comparison, model, tell)
         finally:
             topic.close()
-        facts = {"topic": read.facts(), "other_schema": 0}
     else:
         stored = StoredRows(raw, stream, question)
         if stored.oldest is not None:
             comparison.folding.begin(raw, stored.begins_at, stored.oldest)
-        _take(raw, stream, stored.chunks(), stored.total, comparison, model, tell)
-        facts = {"topic": None, "other_schema": stored.other_schema}
+        read = _take(raw, stream, stored.chunks(), stored.total, comparison, model, tell)
+        facts = {"read": read, "topic": None, "other_schema": stored.other_schema}
     seconds = clock.monotonic() - started
     return {
         **comparison.result(),
@@ -181,10 +180,10 @@ def _take_topic(
     comparison: Comparison,
     model: Candidate,
     tell: Told,
-) -> TopicRows:
+) -> dict[str, Any]:
     rows = TopicRows(raw, stream, question, topic, topic_id)
-    _take(raw, stream, rows.chunks(), rows.total, comparison, model, tell)
-    return rows
+    read = _take(raw, stream, rows.chunks(), rows.total, comparison, model, tell)
+    return {"read": read, "topic": rows.facts(), "other_schema": 0}
 
 
 def _take(
@@ -195,7 +194,8 @@ def _take(
     comparison: Comparison,
     model: Candidate,
     tell: Told,
-) -> None:
+) -> int:
+    """Returns the number of rows or records read."""
     done = 0
     tell("score", done, total)
     for chunk, read in chunks:
@@ -205,6 +205,7 @@ def _take(
         tell("score", min(done, total), total)
     if done < total:  # retention was faster, or a topic began later than its broker said
         tell("score", total, total)
+    return done
 
 
 def _score(

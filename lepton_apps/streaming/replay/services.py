@@ -94,20 +94,30 @@ def beat(raw: RawConnection, run_id: int, stage: str, done: int, total: int) -> 
 
 
 def finish(
-    run_id: int, state: str, *, result: dict[str, Any] | None = None, error: str = ""
+    run_id: int,
+    state: str,
+    *,
+    result: dict[str, Any] | None = None,
+    read: int | None = None,
+    error: str = "",
 ) -> None:
-    """The last word on a run; whoever has given it up meanwhile is believed."""
+    """The last word on a run; whoever has given it up meanwhile is believed.
+
+    ``read`` is the number of rows or records that a finished run has taken.
+    """
     with transaction(raw_connection()):
         raw_connection().execute("SET TRANSACTION READ WRITE")
         raw_connection().execute(
             "UPDATE replay_run SET state = %s, result = %s, error = %s, finished_at = %s,"
-            " beat_at = %s WHERE id = %s AND state IN ('waiting', 'running')",
+            " beat_at = %s, done = coalesce(%s, done), total = coalesce(%s, total) WHERE id = %s AND state IN ('waiting', 'running')",
             [
                 state,
                 None if result is None else Jsonb(result),
                 error,
                 clock.now(),
                 clock.now(),
+                read,
+                read,
                 run_id,
             ],
         )

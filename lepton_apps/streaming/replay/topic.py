@@ -209,10 +209,11 @@ class TopicRows:
                 places.update(self.log.positions())
             except BrokerError as exc:
                 raise unavailable(f"Reading {self.stream.topic}", exc) from exc
-            if clock.monotonic() - heard_at > SILENCE_S:
+            empty = [p for p in unread if not queues[p]]
+            if empty and clock.monotonic() - heard_at > SILENCE_S:
                 raise TopicSilentError(
-                    f"{self.stream.topic}: partition {unread[0]} gave nothing for {SILENCE_S:.0f} s "
-                    f"at offset {places[unread[0]]}, before its end {self.ends[unread[0]]}."
+                    f"{self.stream.topic}: partition {empty[0]} gave nothing for {SILENCE_S:.0f} s "
+                    f"at offset {places[empty[0]]}, before its end {self.ends[empty[0]]}."
                 )
 
     def _through(self, decoder: Decoder, messages: Sequence[Raw]) -> Replayed:
