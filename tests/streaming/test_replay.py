@@ -255,7 +255,7 @@ def test_no_more_replays_run_than_may_and_a_dead_one_gives_its_place_away(settin
     with pytest.raises(services.ReplaysBusyError, match=f"\\({dead.pk}\\)"):
         services.ask(Question(stream=STREAM, since=LONG_AGO), None)
 
-    ReplayRun.objects.update(beat_at=clock.now() - timedelta(minutes=1))
+    ReplayRun.objects.update(beat_at=clock.now() - timedelta(minutes=6))
     services.ask(Question(stream=STREAM, since=LONG_AGO), None)
 
     dead.refresh_from_db()
@@ -363,3 +363,22 @@ def test_a_version_that_is_not_there_is_not_found() -> None:
     with pytest.raises(CommandError, match="It has: 1") as refused:
         call_command("replay", STREAM, "--since", "1d", "--version", "9")
     assert refused.value.returncode == 1
+
+
+def test_a_bug_ends_the_run_and_its_row_gives_no_internals_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decide(3)
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("secret of the inside")
+
+    monkeypatch.setattr("lepton_apps.streaming.replay.running.StoredRows", fail)
+
+    with pytest.raises(ZeroDivisionError):
+        replayed(STREAM)
+
+    run = ReplayRun.objects.get()
+    assert run.state == "failed"
+    assert "ZeroDivisionError" in run.error
+    assert "secret" not in run.error

@@ -112,7 +112,7 @@ def execute(run_id: int, told: Told, open_topic: Callable[[Stream], Any] = open_
         services.finish(
             run_id,
             ReplayRun.State.FAILED,
-            error=f"{type(exc).__name__}: {exc}. The log of the process has the whole error.",
+            error=f"It failed by {type(exc).__name__}. The log of its process has the whole error.",
         )
         raise
     services.finish(run_id, ReplayRun.State.DONE, result=result, read=result["read"])

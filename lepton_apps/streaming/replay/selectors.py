@@ -12,14 +12,21 @@ from lepton_apps.common.errors import NotFoundError
 from lepton_apps.streaming.models import ReplayRun
 from lepton_apps.verticals import registry
 
-SILENT_AFTER = timedelta(seconds=30)  # a run without a beat for so long has no process any more
+# A run without a beat for so long has no process any more. One that has not begun is given the
+# time that a loaded machine takes to start one; a process that dies at once is noted at once.
+SILENT_AFTER = {
+    ReplayRun.State.WAITING: timedelta(minutes=5),
+    ReplayRun.State.RUNNING: timedelta(seconds=60),
+}
 
 
 def state_of(run: ReplayRun, now: datetime | None = None) -> str:
     """The state as it is: a run whose process is gone says so before anybody writes it down."""
-    if run.state in ReplayRun.ACTIVE and run.beat_at < (now or clock.now()) - SILENT_AFTER:
+    state = ReplayRun.State(run.state)
+    patience = SILENT_AFTER.get(state)
+    if patience is not None and run.beat_at < (now or clock.now()) - patience:
         return ReplayRun.State.INTERRUPTED
-    return run.state
+    return state
 
 
 def runs(

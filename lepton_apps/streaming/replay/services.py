@@ -139,9 +139,11 @@ def cancel(run: ReplayRun, by: User | None) -> None:
 
 
 def _note_the_dead() -> None:
-    ReplayRun.objects.filter(
-        state__in=ReplayRun.ACTIVE, beat_at__lt=clock.now() - SILENT_AFTER
-    ).update(state=ReplayRun.State.INTERRUPTED, error=GONE, finished_at=clock.now())
+    now = clock.now()
+    for state, patience in SILENT_AFTER.items():
+        ReplayRun.objects.filter(state=state, beat_at__lt=now - patience).update(
+            state=ReplayRun.State.INTERRUPTED, error=GONE, finished_at=now
+        )
 
 
 def _vertical(run: ReplayRun) -> str:
