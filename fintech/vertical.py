@@ -7,13 +7,19 @@ from operator import attrgetter
 from typing import Any, Final
 
 from fintech import fixtures
+from fintech.currencies import SMALLEST_UNITS
 from fintech.extractor import TransactionExtractor
 from fintech.features import REASON_TEXTS
 from fintech.policy import PaymentPolicy
 from fintech.recipes import RECIPES
 from fintech.records import Transaction, TransactionLabel
 from fintech.simulator import simulate
-from lepton_apps.verticals.contract import AlertText, LabelStream, Stream, Vertical
+from lepton_apps.verticals.contract import AlertText, LabelStream, Money, Stream, Vertical
+
+
+def _amount(payment: Transaction) -> Money:
+    return Money(payment.amount.quantize(SMALLEST_UNITS[payment.currency]), payment.currency)
+
 
 TRANSACTIONS: Final = Stream(
     name="fintech.transactions",
@@ -23,6 +29,7 @@ TRANSACTIONS: Final = Stream(
     model_name="fintech.transactions",
     record_id=attrgetter("id"),
     occurred_at=attrgetter("occurred_at"),
+    amount=_amount,
 )
 
 

@@ -118,7 +118,14 @@ RETENTION_DAYS = {
     "decision": env_int("RETENTION_DECISION_DAYS", 180, minimum=1),
     "feed_event": env_int("RETENTION_FEED_DAYS", 14, minimum=1),
     "dead_letter": env_int("RETENTION_DEAD_LETTER_DAYS", 90, minimum=1),
+    "replay_run": env_int("RETENTION_REPLAY_DAYS", 90, minimum=1),
 }
+
+# --- replay ----------------------------------------------------------------------------------
+
+REPLAY_RUNS = env_int("REPLAY_RUNS", 2, minimum=1, maximum=64)  # at once, over all machines
+REPLAY_TOPIC_RECORDS = env_int("REPLAY_TOPIC_RECORDS", 5_000_000, minimum=1)  # of one run
+REPLAY_STATE_BYTES = env_int("REPLAY_STATE_BYTES", 536_870_912, minimum=1_024)  # packed, in memory
 
 # --- metrics and logs ------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from rest_framework import serializers
 from lepton_apps.api.account_serializers import TokenSerializer
 from lepton_apps.common import clock
 from lepton_apps.streaming.batch import LABEL_AHEAD, is_absurd
+from lepton_apps.streaming.replay.question import BY
 
 VERDICTS: Final = ("positive", "negative")
 
@@ -82,6 +83,40 @@ class RedriveSerializer(serializers.Serializer[Any]):
                     {"payload_base64": "This is not base64."}
                 ) from None
         return {"bytes": attrs["payload"].encode() if "payload" in attrs else None}
+
+
+class AskReplaySerializer(serializers.Serializer[Any]):
+    """Stored decisions by ``since``, or the topic by one of the three ``from_`` fields."""
+
+    version = serializers.IntegerField(
+        required=False, min_value=1, max_value=2**31 - 1, help_text="the champion unless told"
+    )
+    thresholds = serializers.DictField(
+        child=serializers.FloatField(), required=False, help_text="instead of the version's own"
+    )
+    since = MomentField(required=False)
+    until = MomentField(required=False, help_text="exclusive; now unless told")
+    by = serializers.ChoiceField(choices=BY, required=False)
+    from_offset = serializers.IntegerField(
+        required=False, min_value=0, max_value=2**63 - 1, help_text="in every partition"
+    )
+    from_offsets = serializers.DictField(
+        child=serializers.IntegerField(min_value=0, max_value=2**63 - 1),
+        required=False,
+        help_text="by partition; others are not read",
+    )
+    from_time = MomentField(required=False, help_text="of messages")
+    limit = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if unknown := sorted(set(self.initial_data) - set(self.fields)):
+            raise serializers.ValidationError({unknown[0][:80]: "There is no such field."})
+        for partition in attrs.get("from_offsets", ()):
+            if not (partition.isascii() and partition.isdigit() and len(partition) < 10):
+                raise serializers.ValidationError(
+                    {"from_offsets": f"{partition[:20]!r} is no partition's number."}
+                )
+        return attrs
 
 
 # Below: answers. They document; the views build the dicts.
@@ -245,6 +280,30 @@ class DeadLetterDetailSerializer(DeadLetterSerializer):
 
 class DeadLetterPageSerializer(serializers.Serializer[Any]):
     results = DeadLetterSerializer(many=True)
+    next = serializers.CharField(allow_null=True)
+
+
+class ReplaySerializer(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    stream = serializers.CharField()
+    state = serializers.CharField()
+    stage = serializers.CharField()
+    done = serializers.IntegerField()
+    total = serializers.IntegerField(help_text="0: not known yet")
+    question = serializers.DictField()
+    asked_by = serializers.CharField(allow_null=True, help_text="null: by command")
+    asked_at = serializers.DateTimeField()
+    beat_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    error = serializers.CharField(allow_null=True)
+
+
+class ReplayDetailSerializer(ReplaySerializer):
+    result = serializers.DictField(allow_null=True)
+
+
+class ReplayPageSerializer(serializers.Serializer[Any]):
+    results = ReplaySerializer(many=True)
     next = serializers.CharField(allow_null=True)
 
 

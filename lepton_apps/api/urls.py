@@ -19,6 +19,7 @@ from lepton_apps.api.views import (
     decisions,
     labels,
     me,
+    replays,
     streams,
 )
 from lepton_apps.api.views.base import UnknownView
@@ -40,6 +41,10 @@ VIEWS: dict[str, View] = {
     "streams/<str:name>/score": decisions.ScoreView.as_view(),
     "streams/<str:name>/decisions": decisions.DecisionsView.as_view(),
     "streams/<str:name>/resume": streams.ResumeStreamView.as_view(),
+    "streams/<str:name>/replays": replays.AskReplayView.as_view(),
+    "replays": replays.ReplaysView.as_view(),
+    "replays/<int:run_id>": replays.ReplayView.as_view(),
+    "replays/<int:run_id>/cancel": replays.CancelReplayView.as_view(),
     "alerts": alerts.AlertsView.as_view(),
     "alerts/<int:alert_id>": alerts.AlertView.as_view(),
     "alerts/<int:alert_id>/acknowledge": alerts.AcknowledgeAlertView.as_view(),

@@ -10,9 +10,10 @@ from django.conf import settings
 
 from lepton_apps.common import clock
 from lepton_apps.doctor.findings import Finding, ok, problem, unreachable, warning
-from lepton_apps.streaming.kafka import Admin, TopicFacts
+from lepton_apps.streaming.kafka import Admin
 from lepton_apps.streaming.models import StreamOffset, WorkerHeartbeat
 from lepton_apps.streaming.selectors import SILENT_AFTER
+from lepton_apps.streaming.source import TopicFacts
 from lepton_apps.verticals import registry
 from lepton_apps.verticals.contract import LabelStream, Stream
 

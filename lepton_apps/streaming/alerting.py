@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from lepton_apps.alerts.models import Alert
@@ -57,7 +57,7 @@ def open_or_fold(
     for row in decided.loud():
         about = decided.about[row]
         mark = fingerprint(stream, about.entity_key, explained[row].reasons[0].code)
-        alert = _nearest(unresolved.get(mark, ()), about.occurred_at, stream.fold)
+        alert = nearest(unresolved.get(mark, ()), about.occurred_at, stream.fold)
         outcome = stream.policy.outcomes[int(decided.outcome_B[row])]
         if alert is None:
             alert = _open(
@@ -77,7 +77,23 @@ def open_or_fold(
     return changes
 
 
-def _nearest(alerts: Iterable[Alert], at: datetime, fold: timedelta) -> Alert | None:
+class Extent(Protocol):
+    """What folding looks at: an alert, or what a replay keeps of one."""
+
+    @property
+    def id(self) -> int: ...
+
+    @property
+    def first_occurred_at(self) -> datetime: ...
+
+    @property
+    def last_occurred_at(self) -> datetime: ...
+
+
+E = TypeVar("E", bound=Extent)
+
+
+def nearest(alerts: Iterable[E], at: datetime, fold: timedelta) -> E | None:
     """Late records come between others, so the alert to fold into need not be the newest."""
     near = [
         (max(alert.first_occurred_at - at, at - alert.last_occurred_at, timedelta()), alert)

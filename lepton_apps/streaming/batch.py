@@ -13,7 +13,7 @@ import msgspec
 
 from lepton_apps.common.errors import RecordRefusedError
 from lepton_apps.common.identity import decision_digest
-from lepton_apps.streaming.kafka import ORIGIN_HEADER, Raw
+from lepton_apps.streaming.source import ORIGIN_HEADER, Raw
 from lepton_apps.verticals.contract import Message, Stream
 
 REST_SHARD = -1

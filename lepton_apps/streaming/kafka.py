@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -25,12 +25,12 @@ from kafka.errors import (
 
 from lepton_apps.common import clock
 from lepton_apps.common.errors import UnavailableError
+from lepton_apps.streaming.source import Raw, TopicFacts
 
 log = logging.getLogger(__name__)
 
 BrokerError = KafkaError  # what callers catch; they do not import the client
 
-ORIGIN_HEADER = "lepton-origin"  # a redriven record keeps the place it came from
 JOIN_LIMIT_S = 20.0  # a healthy group lets a member in within 6 s, with a dead one in it 15
 
 
@@ -46,51 +46,10 @@ class AssignmentChangedError(UnavailableError):
     code = "assignment_changed"
 
 
-class Raw(NamedTuple):
-    """A message as it lies in the log."""
-
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
-    sent_ms: int | None = None  # the message's time, ms since 1970; the producer's unless it lies
-
-
-class TopicFacts(NamedTuple):
-    """A topic as the broker describes it."""
-
-    topic_id: UUID
-    partitions: int
-    replicas: int  # of the partition with the fewest
-    leaderless: int  # partitions that nobody can read or write now
-    lagging: int  # partitions of which a replica is behind
-
-
-class Source(Protocol):
-    """What a worker reads from. The generation changes whenever positions must be set again."""
-
-    @property
-    def generation(self) -> int: ...
-
-    @property
-    def num_partitions(self) -> int: ...
-
-    def poll(self, max_records: int, timeout_s: float) -> list[Raw]: ...
-
-    def assignment(self) -> frozenset[int]: ...
-
-    def topic_id(self) -> UUID | None: ...
-
-    def seek(self, partition: int, offset: int) -> None: ...
-
-    def first_offsets(self, partitions: Iterable[int]) -> dict[int, int]: ...
-
-    def high_waters(self) -> dict[int, int]: ...
-
-    def hint(self, next_offsets: Mapping[int, int]) -> None: ...
-
-    def close(self) -> None: ...
+def raw_of(record: Any) -> Raw:
+    return Raw(
+        record.partition, record.offset, record.key, record.value, record.headers, record.timestamp
+    )
 
 
 def client_options() -> dict[str, Any]:
@@ -260,18 +219,7 @@ class KafkaSource:
         fetched = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
         if settings.KAFKA_EMBEDDED:
             self._heal()
-        return [
-            Raw(
-                record.partition,
-                record.offset,
-                record.key,
-                record.value,
-                record.headers,
-                record.timestamp,
-            )
-            for records in fetched.values()
-            for record in records
-        ]
+        return [raw_of(record) for records in fetched.values() for record in records]
 
     def _heal(self) -> None:
         """The embedded broker waits for ever for a member that died while it was joining."""
@@ -322,6 +270,72 @@ class KafkaSource:
     def close(self) -> None:
         self._consumer.close(autocommit=False, timeout_ms=3_000)
         self._admin.close()
+
+
+class Reader:
+    """Reads partitions from given places. Joins no group, commits nothing, and is not seen."""
+
+    def __init__(self, topic: str, partitions: int) -> None:
+        self._parts = [TopicPartition(topic, number) for number in range(partitions)]
+        try:
+            self._client = KafkaConsumer(
+                **client_options(),
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                fetch_max_wait_ms=100,
+                metrics_enabled=False,
+                allow_auto_create_topics=False,
+            )
+            self._client.assign(self._parts)
+        except KafkaError as exc:
+            raise unavailable(f"Reading {topic}", exc) from exc
+
+    def bounds(self) -> dict[int, tuple[int, int]]:
+        """The oldest offset still there and the end, by partition."""
+        first = self._client.beginning_offsets(self._parts, timeout_ms=10_000)
+        last = self._client.end_offsets(self._parts, timeout_ms=10_000)
+        if settings.KAFKA_EMBEDDED:  # it tells where the last batch begins, plus one
+            asked = [part for part in self._parts if last[part]]
+            for part in asked:
+                self._client.seek(part, last[part] - 1)
+            until = clock.monotonic() + 10
+            while clock.monotonic() < until and None in map(self._client.highwater, asked):
+                self._client.poll(timeout_ms=200)
+            last |= {part: max(last[part], self._client.highwater(part) or 0) for part in asked}
+        return {part.partition: (first[part], last[part]) for part in self._parts}
+
+    def offsets_at(self, at_ms: int) -> dict[int, int | None]:
+        """The first message at or after a time, by partition; None where there is none."""
+        asked = dict.fromkeys(self._parts, at_ms)
+        found = self._client.offsets_for_times(asked, timeout_ms=10_000)
+        return {p.partition: None if at is None else at.offset for p, at in found.items()}
+
+    def begin(self, offsets: Mapping[int, int]) -> None:
+        """Read these partitions alone, from these places on."""
+        self._parts = [part for part in self._parts if part.partition in offsets]
+        self._places = {part: offsets[part.partition] for part in self._parts}
+        self._assigned: list[TopicPartition] = []
+
+    def poll(self, timeout_ms: int, paused: Iterable[int] = ()) -> list[Raw]:
+        """What is there, but of the paused partitions nothing."""
+        waiting = set(paused)
+        wanted = [part for part in self._parts if part.partition not in waiting]
+        if wanted != self._assigned:  # the client's own pause may leave others unread for ever
+            self._client.assign(wanted)
+            for part in wanted:
+                self._client.seek(part, self._places[part])
+            self._assigned = wanted
+        fetched = self._client.poll(timeout_ms=timeout_ms)
+        self._places |= {part: self._client.position(part) for part in wanted}
+        return [raw_of(record) for records in fetched.values() for record in records]
+
+    def positions(self) -> dict[int, int]:
+        """The next offset of each partition; control records are passed over silently."""
+        return {part.partition: place for part, place in self._places.items()}
+
+    def close(self) -> None:
+        self._client.close(autocommit=False, timeout_ms=3_000)
 
 
 class Producer:

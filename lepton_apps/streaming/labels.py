@@ -33,9 +33,9 @@ from lepton_apps.streaming.batch import (
     refuse_absurd,
 )
 from lepton_apps.streaming.caches import StateCache
-from lepton_apps.streaming.kafka import Raw, Source
 from lepton_apps.streaming.loading import load_states
 from lepton_apps.streaming.loop import Loop
+from lepton_apps.streaming.source import Raw, Source
 from lepton_apps.streaming.store import ConflictError, Move
 from lepton_apps.verticals import registry
 from lepton_apps.verticals.contract import LabelledRecord, Message, Stream

@@ -28,9 +28,10 @@ from lepton_apps.streaming import offsets
 from lepton_apps.streaming.batch import Rejected
 from lepton_apps.streaming.halting import RejectionWatch, halt, halted
 from lepton_apps.streaming.heartbeat import Heartbeat
-from lepton_apps.streaming.kafka import BrokerError, Raw, Source
+from lepton_apps.streaming.kafka import BrokerError
 from lepton_apps.streaming.offsets import Positions
 from lepton_apps.streaming.retention import keep_house
+from lepton_apps.streaming.source import Raw, Source
 from lepton_apps.streaming.store import StaleAssignmentError
 
 log = logging.getLogger(__name__)

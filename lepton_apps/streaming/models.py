@@ -5,6 +5,7 @@ Everything here is written by ``store.py`` and ``services.py`` alone.
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import models
 
 
@@ -247,3 +248,42 @@ class StreamMinute(models.Model):
 
     class Meta:
         db_table = "stream_minute"
+
+
+class ReplayRun(models.Model):
+    """A replay: what was asked, how far it is, and how it compares with what happened.
+
+    The one thing that a replay writes.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "waiting"  # its process has not begun
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+        INTERRUPTED = "interrupted"  # its process is gone
+
+    ACTIVE = (State.WAITING, State.RUNNING)
+
+    stream = models.CharField(max_length=64)
+    question = models.JSONField()  # as ``replay.question`` writes it
+    state = models.CharField(max_length=16, choices=State, default=State.WAITING)
+    stage = models.CharField(max_length=64, blank=True)
+    done = models.BigIntegerField(default=0)  # rows, or records of a topic
+    total = models.BigIntegerField(default=0)  # 0: not known yet
+    asked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )  # null: by command
+    asked_at = models.DateTimeField()
+    beat_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+    cancel_asked_at = models.DateTimeField(null=True)
+    host = models.CharField(max_length=255, blank=True)
+    pid = models.IntegerField(null=True)
+    error = models.TextField(blank=True)
+    result = models.JSONField(null=True)
+
+    class Meta:
+        db_table = "replay_run"
+        indexes = [models.Index(fields=["stream", "-id"], name="replay_of_stream")]

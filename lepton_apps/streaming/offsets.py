@@ -13,9 +13,9 @@ from lepton_apps.common.db import RawConnection, transaction
 from lepton_apps.common.errors import UnavailableError
 from lepton_apps.common.metrics import RECORDS_LOST
 from lepton_apps.streaming import store
-from lepton_apps.streaming.kafka import Raw, Source
 from lepton_apps.streaming.models import OffsetGap, StreamOffset
 from lepton_apps.streaming.pipeline import PartitionClock
+from lepton_apps.streaming.source import Raw, Source
 
 log = logging.getLogger(__name__)
 

@@ -275,8 +275,8 @@ class Decided:
 
 def score(stream: Stream, rows: Rows, model: Model) -> NDArray[np.float64]:
     """Scores in [0, 1]; a model that answers anything else is refused here."""
-    s_B = model.score(rows.x_BF) if len(rows.about) else np.zeros(0)
-    if s_B.shape != (len(rows.about),) or not ((s_B >= 0) & (s_B <= 1)).all():
+    s_B = model.score(rows.x_BF) if len(rows.x_BF) else np.zeros(0)
+    if s_B.shape != (len(rows.x_BF),) or not ((s_B >= 0) & (s_B <= 1)).all():
         raise ValueError(f"{stream.name}: the model gave scores outside [0, 1].")
     return s_B
 

@@ -30,7 +30,8 @@ class Housekeeping:
 def keep_house(raw: RawConnection) -> Housekeeping:
     """Make the partitions of the next days and drop those past their retention. Idempotent.
 
-    Ticks are as old as their event time, and kept as long as decisions. Nothing is waited for:
+    Ticks are as old as their event time, and kept as long as decisions. Replays go by when they
+    ended. Nothing is waited for:
     to drop a day while a backup reads would stop every writer behind it until the backup is done.
     """
     today = clock.now().date()
@@ -56,6 +57,8 @@ def keep_house(raw: RawConnection) -> Housekeeping:
     oldest = today - timedelta(days=settings.RETENTION_DAYS["decision"])
     raw.execute("DELETE FROM tick WHERE at < %s", [_start(oldest)])
     raw.execute("DELETE FROM stream_minute WHERE minute < %s", [clock.now() - MINUTES_KEPT])
+    oldest = today - timedelta(days=settings.RETENTION_DAYS["replay_run"])
+    raw.execute("DELETE FROM replay_run WHERE finished_at < %s", [_start(oldest)])
     return Housekeeping(tuple(made), tuple(dropped))
 
 

@@ -23,11 +23,12 @@ from lepton_apps.common.errors import (
 from lepton_apps.common.metrics import BATCH_REDONE, RECORDS
 from lepton_apps.streaming import selectors
 from lepton_apps.streaming.batch import REST_SHARD, Arrival, Batch
-from lepton_apps.streaming.kafka import ORIGIN_HEADER, Producer
+from lepton_apps.streaming.kafka import Producer
 from lepton_apps.streaming.loading import load_knowledge
 from lepton_apps.streaming.loop import OUTSIDE, RECORD_FAULTS
 from lepton_apps.streaming.models import DeadLetter, StreamHalt
 from lepton_apps.streaming.path import StreamPath, Taken
+from lepton_apps.streaming.source import ORIGIN_HEADER
 from lepton_apps.streaming.store import ConflictError
 from lepton_apps.verticals import registry
 from lepton_apps.verticals.contract import Message

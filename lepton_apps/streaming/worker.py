@@ -18,11 +18,11 @@ from lepton_apps.common.metrics import (
     RECORDS,
 )
 from lepton_apps.streaming.batch import Batch, Origin, Rejected
-from lepton_apps.streaming.kafka import Raw, Source
 from lepton_apps.streaming.loading import load_knowledge, shards_of
 from lepton_apps.streaming.loop import OUTSIDE, Loop
 from lepton_apps.streaming.path import IdleTick, StreamPath, Taken
 from lepton_apps.streaming.pipeline import PartitionClock, floor
+from lepton_apps.streaming.source import Raw, Source
 from lepton_apps.streaming.store import ConflictError, Move
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
@@ -231,6 +232,13 @@ class TrainingRecipe:
     run: Callable[[Progress], Trained]
 
 
+class Money(NamedTuple):
+    """What a record is worth. Sums keep the decimals, so give those of the currency's own unit."""
+
+    amount: Decimal  # in units of the currency, with all of its decimals: 12.50, not 12.5
+    currency: str
+
+
 @dataclass(frozen=True, slots=True)
 class Stream:
     """A topic of records to score."""
@@ -251,6 +259,8 @@ class Stream:
     # ``msgspec.MsgspecError`` with the field's path, or ``UnicodeDecodeError``.
     from_message: Callable[[Message], Any] | None = None
     plain_lines: bool = False  # a message that is no JSON object is a line of text
+    # What a record is worth, so that a replay can say what was caught. None: nothing to count.
+    amount: Callable[[Any], Money | None] | None = None
     # Loud rows, with what the stream knows, to what their alerts keep: JSON, one for each row.
     gather_evidence: (
         Callable[[Sequence[Loud], Mapping[str, bytes]], Sequence[Mapping[str, Any]]] | None

@@ -15,6 +15,7 @@ NEVER_ANSWERED = {
     "assignment_stale",  # a worker's own affair
     "assignment_changed",
     "topic_missing",  # a worker's, too
+    "topic_silent",  # ends a replay, whose row says so
     "write_conflicted",  # tried again, and then `unavailable`
 }
 

@@ -17,7 +17,7 @@ from lepton_apps.accounts.services import create_token, revoke_token
 from lepton_apps.alerts.models import Alert, Label
 from lepton_apps.audit.models import AuditEntry
 from lepton_apps.common import clock
-from lepton_apps.streaming.models import DeadLetter, StreamHalt
+from lepton_apps.streaming.models import DeadLetter, ReplayRun, StreamHalt
 from tests.alerts.making import STREAM, make_alert
 from tests.api.conftest import ClientOf
 
@@ -43,6 +43,13 @@ MATRIX = [
     ("post", f"streams/{STREAM}/decisions", {"id": 1}, 403, 400, 404, 400),
     ("post", "streams/fintech.labels/score", {"id": 1}, 404, 404, 404, 404),
     ("post", f"streams/{STREAM}/resume", None, 403, 403, 404, 200),
+    # Refused for what it asks, after the asker was let in.
+    ("post", f"streams/{STREAM}/replays", {"since": "now"}, 403, 400, 404, 400),
+    ("post", "streams/fintech.labels/replays", {}, 404, 404, 404, 404),
+    ("get", "replays", None, 200, 200, 200, 200),
+    ("get", "replays/{replay}", None, 200, 200, 404, 200),
+    ("get", "replays/999999", None, 404, 404, 404, 404),
+    ("post", "replays/{replay}/cancel", None, 403, 200, 404, 200),
     ("get", "alerts", None, 200, 200, 200, 200),
     ("get", "alerts/{alert}", None, 200, 200, 404, 200),
     ("post", "alerts/{alert}/acknowledge", None, 403, 200, 404, 200),
@@ -84,10 +91,13 @@ def test_everybody_gets_what_the_role_allows_and_no_more(
         alert, letter = make_alert(f"t-{turn}"), make_dead_letter()
         StreamHalt.objects.filter(resumed_at=None).delete()
         StreamHalt.objects.create(**halted)
+        replay = ReplayRun.objects.create(
+            stream=STREAM, question={}, asked_at=clock.now(), beat_at=clock.now()
+        )
         written = AuditEntry.objects.count(), Label.objects.count()
         status = statuses[place]
 
-        url = f"/api/v1/{path.format(alert=alert.id, letter=letter)}"
+        url = f"/api/v1/{path.format(alert=alert.id, letter=letter, replay=replay.pk)}"
         response = getattr(client, method)(url, body, format="json")
 
         assert response.status_code == status, (method, path, response.content)
@@ -95,6 +105,7 @@ def test_everybody_gets_what_the_role_allows_and_no_more(
             assert (AuditEntry.objects.count(), Label.objects.count()) == written
             assert Alert.objects.get(id=alert.id).version == 1
             assert DeadLetter.objects.get(id=letter).status == "new"
+            assert ReplayRun.objects.get(id=replay.pk).state == "waiting"
             assert StreamHalt.objects.filter(resumed_at=None).exists()
         if PEOPLE[place] == "other_operator" and status == 200 and path not in ("me", "schema"):
             assert "fintech" not in response.content.decode()

@@ -16,6 +16,7 @@ from lepton_apps.alerts.summary import loaded_summary
 from lepton_apps.common import clock
 from lepton_apps.common.identity import decision_key
 from lepton_apps.realtime.feed import Event, announcing
+from lepton_apps.streaming.models import ReplayRun
 
 STREAM = "fintech.transactions"
 SEVERITIES = ("low", "medium", "high", "critical")
@@ -121,3 +122,14 @@ def save_dead_letter(payload: bytes, *, stream: str = STREAM, detail: str = "No 
             [clock.now(), stream, f"{stream}.v1", uuid.uuid4(), b"customer-1", payload, detail],
         )
         return int(cursor.fetchone()[0])
+
+
+def save_replay(**changes: Any) -> ReplayRun:
+    """A replay that waits for its process."""
+    fields: dict[str, Any] = {
+        "stream": STREAM,
+        "question": {"stream": STREAM, "since": "2026-03-01T00:00:00Z", "version": 1},
+        "asked_at": clock.now(),
+        "beat_at": clock.now(),
+    }
+    return ReplayRun.objects.create(**{**fields, **changes})

@@ -9,8 +9,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from lepton_apps.alerts.models import Alert
-from lepton_apps.streaming.models import DeadLetter
-from tests.console.data import STREAM, open_alert, save_dead_letter, save_decision
+from lepton_apps.streaming.models import DeadLetter, ReplayRun
+from tests.console.data import STREAM, open_alert, save_dead_letter, save_decision, save_replay
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -23,10 +23,13 @@ PAGES = (
     "/streams/",
     f"/streams/{STREAM}/dead-letters/",
     f"/streams/{STREAM}/dead-letters/{{letter}}/",
+    "/replay/",
+    "/replay/{replay}/",
     "/panels/fintech/",
     "/nav/",
 )
-OF_FINTECH = tuple(page for page in PAGES if page not in {"/", "/overview/", "/streams/", "/nav/"})
+LISTS = {"/", "/overview/", "/streams/", "/replay/", "/nav/"}  # everybody's, with what is theirs
+OF_FINTECH = tuple(page for page in PAGES if page not in LISTS)
 ACTS = (
     "/alerts/{alert}/acknowledge/",
     "/alerts/{alert}/assign/",
@@ -36,15 +39,17 @@ ACTS = (
     f"/streams/{STREAM}/dead-letters/{{letter}}/discard/",
     f"/streams/{STREAM}/dead-letters/{{letter}}/redrive/",
     f"/streams/{STREAM}/dead-letters/settle/",
+    "/replay/{replay}/cancel/",
 )
 
 
 @pytest.fixture
 def path() -> Callable[[str], str]:
-    """Fills in an alert and a dead letter of fintech that are there."""
+    """Fills in an alert, a dead letter and a replay of fintech that are there."""
     alert, letter = open_alert(), save_dead_letter(b"{}")
     save_decision(alert, 1)
     places = {"alert": alert.pk, "letter": letter, "decision": alert.decision_id}
+    places["replay"] = save_replay().pk
     return lambda pattern: pattern.format(**places)
 
 
@@ -78,6 +83,18 @@ def test_what_belongs_to_another_vertical_is_not_there(
         assert client.get(path(page)).status_code == 404, page
 
 
+@pytest.mark.parametrize(("who", "status"), [("viewer", 403), ("other_operator", 404)])
+def test_whoever_may_not_start_a_replay_starts_none(
+    who: str, status: int, request: pytest.FixtureRequest, signed_in: Callable[[User], Client]
+) -> None:
+    client = signed_in(request.getfixturevalue(who))
+
+    answer = client.post("/replay/start/", {"stream": STREAM, "since": "1d"})
+
+    assert answer.status_code == status
+    assert not ReplayRun.objects.exists()
+
+
 def test_lists_of_another_vertical_show_nothing(
     path: Callable[[str], str], other_operator: User, signed_in: Callable[[User], Client]
 ) -> None:
@@ -85,6 +102,7 @@ def test_lists_of_another_vertical_show_nothing(
     assert "customer-00001" not in client.get("/").content.decode()
     assert client.get("/?vertical=fintech").status_code == 404
     assert STREAM not in client.get("/streams/").content.decode()
+    assert STREAM not in client.get("/replay/").content.decode()
     assert "/panels/fintech/" not in client.get("/nav/").content.decode()
 
 
@@ -105,6 +123,7 @@ def test_whoever_may_not_act_is_refused_and_nothing_changes(
         assert answer.status_code == status, act
     assert Alert.objects.get().version == 1
     assert DeadLetter.objects.get().status == "new"
+    assert ReplayRun.objects.get().cancel_asked_at is None
 
 
 def test_a_viewer_sees_no_button_that_acts(
@@ -115,7 +134,16 @@ def test_a_viewer_sees_no_button_that_acts(
     client = signed_in(viewer)
     for page in PAGES:
         body = client.get(path(page)).content.decode()
-        for act in ("acknowledge", "assign", "resolve", "label", "redrive", "discard"):
+        for act in (
+            "acknowledge",
+            "assign",
+            "resolve",
+            "label",
+            "redrive",
+            "discard",
+            "cancel",
+            "start",
+        ):
             assert f"/{act}/" not in body, page
 
 

@@ -14,7 +14,6 @@ from django.test import Client
 from lepton_apps.accounts.models import Role
 from lepton_apps.accounts.services import create_token
 from lepton_apps.alerts.models import Alert
-from lepton_apps.streaming.kafka import Raw
 from lepton_apps.streaming.models import (
     DeadLetter,
     Decision,
@@ -24,6 +23,7 @@ from lepton_apps.streaming.models import (
     StreamOffset,
 )
 from lepton_apps.streaming.path import StreamPath
+from lepton_apps.streaming.source import Raw
 from lepton_apps.streaming.worker import Worker
 from ops.logs.extractor import MAX_TEMPLATES, OTHER, template_of
 from ops.simulator import METRICS_TOPIC, simulate_with_truth

@@ -14,7 +14,8 @@ import zstandard
 from django.core.management import CommandError, call_command
 from kafka import KafkaConsumer, TopicPartition
 
-from lepton_apps.streaming.kafka import Admin, Raw, client_options
+from lepton_apps.streaming.kafka import Admin, client_options
+from lepton_apps.streaming.source import Raw
 from lepton_apps.verticals import registry
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)

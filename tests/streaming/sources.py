@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
-from lepton_apps.streaming.kafka import Raw
+from lepton_apps.streaming.source import Raw
 
 TOPIC_ID = uuid.UUID(int=7)
 

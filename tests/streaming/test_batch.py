@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lepton_apps.streaming.batch import Batch, Decoder
-from lepton_apps.streaming.kafka import ORIGIN_HEADER, Raw
+from lepton_apps.streaming.source import ORIGIN_HEADER, Raw
 from lepton_apps.verticals import registry
 from tests.champions import payment
 from tests.streaming.sources import log

@@ -9,7 +9,6 @@ import pytest
 
 from lepton_apps.alerts.models import Alert
 from lepton_apps.realtime.models import FeedEvent
-from lepton_apps.streaming.kafka import Raw
 from lepton_apps.streaming.loop import Loop
 from lepton_apps.streaming.models import (
     DeadLetter,
@@ -21,6 +20,7 @@ from lepton_apps.streaming.models import (
     StreamOffset,
 )
 from lepton_apps.streaming.path import StreamPath
+from lepton_apps.streaming.source import Raw
 from lepton_apps.streaming.store import StaleAssignmentError
 from lepton_apps.streaming.worker import Worker
 from tests.champions import payment

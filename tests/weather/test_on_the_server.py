@@ -16,10 +16,10 @@ from lepton_apps.accounts.models import Role
 from lepton_apps.alerts import services as alerts
 from lepton_apps.alerts.models import Alert, Label
 from lepton_apps.common.db import raw_connection
-from lepton_apps.streaming.kafka import Raw
 from lepton_apps.streaming.labels import apply_labels
 from lepton_apps.streaming.models import Decision, EntityState, Knowledge, SecondaryState, Tick
 from lepton_apps.streaming.path import StreamPath
+from lepton_apps.streaming.source import Raw
 from lepton_apps.streaming.worker import Worker
 from lepton_apps.verticals.contract import Trained
 from tests.champions import install

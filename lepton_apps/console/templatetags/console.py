@@ -59,3 +59,15 @@ def seconds(value: float | None) -> str:
     if value < 172_800:
         return f"{value / 3600:.0f} h"
     return f"{value / 86_400:.0f} days"
+
+
+@register.filter
+def thousands(count: int | None) -> str:
+    """A whole number with separators: ``12,345``."""
+    return f"{count:,}" if isinstance(count, int) else "-"
+
+
+@register.filter
+def unlocalized(value: float) -> str:
+    """A number as SVG reads it."""
+    return f"{value:g}"
