@@ -11,7 +11,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 
 from lepton_apps.api import openapi
-from lepton_apps.api.views import alerts, dead_letters, decisions, labels, me, streams
+from lepton_apps.api.views import alerts, dead_letters, decisions, labels, me, models, streams
 from lepton_apps.api.views.base import UnknownView
 from lepton_apps.api.views.foreign import guarded
 from lepton_apps.verticals import registry
@@ -33,6 +33,14 @@ VIEWS: dict[str, View] = {
     "alerts/<int:alert_id>/resolve": alerts.ResolveAlertView.as_view(),
     "alerts/<int:alert_id>/label": alerts.LabelAlertView.as_view(),
     "labels": labels.LabelsView.as_view(),
+    "models": models.ModelsView.as_view(),
+    "models/<str:name>": models.ModelView.as_view(),
+    "models/<str:name>/live": models.LiveModelView.as_view(),
+    "models/<str:name>/rollback": models.RollBackModelView.as_view(),
+    "models/<str:name>/withdraw": models.WithdrawModelView.as_view(),
+    "models/<str:name>/versions/<int:number>": models.ModelVersionView.as_view(),
+    "models/<str:name>/versions/<int:number>/promote": models.PromoteModelView.as_view(),
+    "models/<str:name>/versions/<int:number>/retire": models.RetireModelView.as_view(),
     "dead-letters": dead_letters.DeadLettersView.as_view(),
     "dead-letters/<int:dead_letter_id>": dead_letters.DeadLetterView.as_view(),
     "dead-letters/<int:dead_letter_id>/redrive": dead_letters.RedriveDeadLetterView.as_view(),
