@@ -17,6 +17,13 @@ SECTIONS: Final = {
     "streams": "streams",
     "dead-letters": "streams",
     "dead-letter": "streams",
+    "models": "models",
+    "model-version": "models",
+    "model-confirm": "models",
+    "model-promote": "models",
+    "model-rollback": "models",
+    "model-withdraw": "models",
+    "model-retire": "models",
     "panels": "panels",
 }
 

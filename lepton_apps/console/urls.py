@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from lepton_apps.console.views import accounts, alerts, dead_letters, panels, streams
+from lepton_apps.console.views import accounts, alerts, dead_letters, models, panels, streams
 
 app_name = "console"
 
@@ -33,6 +33,15 @@ urlpatterns = [
         dead_letters.discard,
         name="discard",
     ),
+    path("models/", models.model_list, name="models"),
+    path("models/<str:model>/<int:number>/", models.version_page, name="model-version"),
+    path(
+        "models/<str:model>/<int:number>/confirm/<str:verb>/", models.confirm, name="model-confirm"
+    ),
+    path("models/<str:model>/<int:number>/promote/", models.promote, name="model-promote"),
+    path("models/<str:model>/<int:number>/rollback/", models.rollback, name="model-rollback"),
+    path("models/<str:model>/<int:number>/withdraw/", models.withdraw, name="model-withdraw"),
+    path("models/<str:model>/<int:number>/retire/", models.retire, name="model-retire"),
     path("panels/<str:vertical>/", panels.panel_page, name="panels"),
     path("nav/", panels.nav, name="nav"),
     path("sign-in/", accounts.SignInView.as_view(), name="sign-in"),

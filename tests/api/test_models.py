@@ -34,7 +34,10 @@ def root(client_of: ClientOf, admin: User) -> APIClient:
 def versions(transactional_db: None) -> list[ModelVersion]:
     """Version 1, which is champion, and version 2."""
     first = install(PAYMENTS, payments_model())
-    return [first, services.register_version(PAYMENTS, tiny(1), None, "fintech.starter")]
+    return [
+        first,
+        services.register_version(PAYMENTS, tiny(1), None, "fintech.transactions.starter"),
+    ]
 
 
 def post(client: APIClient, path: str, **body: object) -> tuple[int, dict[str, object]]:
@@ -48,7 +51,7 @@ def test_a_version_tells_all_that_is_known_of_it(
     told = api.get(f"{BASE}/versions/2").json()
 
     assert (told["model"], told["number"], told["roles"]) == (PAYMENTS.model_name, 2, [])
-    assert told["recipe"] == told["manifest"]["recipe_name"] == "fintech.starter"
+    assert told["recipe"] == told["manifest"]["recipe_name"] == "fintech.transactions.starter"
     assert told["code_version"] == told["manifest"]["code_version"] != ""
     assert told["data_hash"] == told["manifest"]["data_hash"]
     assert told["manifest"]["spec"]["architecture"] == "mlp"
@@ -156,7 +159,7 @@ def test_what_was_live_at_a_moment(api: APIClient, versions: list[ModelVersion])
     second = services.promote(versions[1], Role.CHAMPION, None, "Better.", expected=1)
     first = RoleChange.objects.get(sequence=1)
 
-    def live(at: object, **more: str) -> dict[str, object]:
+    def live(at: str, **more: str) -> dict[str, object]:
         answer: dict[str, object] = api.get(f"{BASE}/live", {"at": at, **more}).json()
         return answer
 

@@ -78,8 +78,8 @@ def test_an_account_that_goes_leaves_its_name(stream: Stream, admin: User) -> No
 
 
 def test_a_version_says_which_recipe_and_which_code_made_it(stream: Stream) -> None:
-    version = services.register_version(stream, tiny(1), None, "fintech.starter")
-    assert version.recipe_name == "fintech.starter"
+    version = services.register_version(stream, tiny(1), None, "fintech.transactions.starter")
+    assert version.recipe_name == "fintech.transactions.starter"
     assert version.code_version
     assert version.code_version == (
         commit_of(Path(django_settings.BASE_DIR)) or django_settings.VERSION
@@ -91,7 +91,7 @@ def test_a_version_says_which_recipe_and_which_code_made_it(stream: Stream) -> N
     again = services.register_version(
         stream, type(trained)(files, trained.metrics, trained.baseline), None, "another"
     )
-    assert again.recipe_name == "fintech.starter"
+    assert again.recipe_name == "fintech.transactions.starter"
 
 
 def test_the_code_is_the_commit_of_this_very_folder(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from lepton_apps.alerts.summary import loaded_summary
 from lepton_apps.common.errors import LeptonError, NotFoundError, PermissionRefusedError
 from lepton_apps.console import reading
 from lepton_apps.console.views.base import is_htmx, operable, page, readable, user_of
+from lepton_apps.model_registry.summary import model_of_alert
 from lepton_apps.verticals import registry
 
 PAGE_ROWS: Final = 50
@@ -155,6 +156,7 @@ def alert_page(request: HttpRequest, alert_id: int) -> HttpResponse:
         "reasons": reading.reasons(alert),
         "evidence": reading.evidence(alert),
         "decisions": reading.recent_decisions(alert, RECENT_DECISIONS),
+        "model": model_of_alert(alert.stream, alert.model_version, alert.decided_at),
         "payload": None if decision is None else reading.pretty(decision.payload),
         "feeds": _feeds(cursors),
         "heartbeat_s": settings.FEED_HEARTBEAT_S,

@@ -16,8 +16,8 @@ from lepton_apps.verticals import registry
 class Command(LeptonCommand):
     help = "Train a model by a recipe and register it as a new version."
     examples = (
-        "train_model fintech.starter",
-        'train_model fintech.starter --promote --why "Labels of the last month."',
+        "train_model fintech.transactions.starter",
+        'train_model fintech.transactions.starter --promote --why "Labels of the last month."',
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
