@@ -27,7 +27,7 @@ from lepton_apps.model_registry.errors import (
     VersionInUseError,
     VersionRetiredError,
 )
-from lepton_apps.model_registry.loading import check_schema, open_scorer
+from lepton_apps.model_registry.loading import check_schema, check_servable, open_scorer
 from lepton_apps.model_registry.models import (
     ModelFile,
     ModelVersion,
@@ -146,12 +146,13 @@ def promote(
     Raises:
         BaselineNotBeatenError: by ``COMPARED_BY``, a baseline is better than this new champion.
         PromotionConflictError: somebody else was faster, or ``expected`` was wrong.
-        ModelRefusedError: the version was trained on other features than the stream extracts.
+        ModelRefusedError: the version was trained on other features than the stream extracts, is
+            damaged, or misses its golden rows.
         VersionRetiredError: the version was retired.
     """
     _require_role(role)
     asked = _Asked(_model_of(version), role, by, why, expected)
-    check_schema(version.schema_hash, asked.model.stream)
+    _require_servable(version, asked.model.stream)
     with _in_turn(asked):
         _require_not_retired(version)
         if role == Role.CHAMPION and expected is not None and not below_baseline:
@@ -169,7 +170,7 @@ def rollback(
     Raises:
         NoEarlierChampionError: there is none to go back to.
         PromotionConflictError: somebody else was faster, or ``expected`` was wrong.
-        ModelRefusedError: the one before was trained on other features than the stream extracts.
+        ModelRefusedError: the one before could not serve, as of ``promote``.
     """
     asked = _Asked(selectors.model(model_name), Role.CHAMPION, by, why, expected)
     with _in_turn(asked):
@@ -181,7 +182,7 @@ def rollback(
                 "Promote the version that you want.",
                 model=model_name,
             )
-        check_schema(target.schema_hash, asked.model.stream)
+        _require_servable(target, asked.model.stream)
         _require_not_retired(target)
         return _append(asked, target, Act.ROLLED_BACK)
 
@@ -263,6 +264,12 @@ def _in_turn(asked: _Asked) -> Iterator[None]:
 def _require_role(role: str) -> None:
     if role not in Role.values:
         raise RoleRefusedError(f"There is no role {role!r}. Roles: {', '.join(Role.values)}.")
+
+
+def _require_servable(version: ModelVersion, stream: Stream) -> None:
+    """Refuse here what every process would refuse later, while somebody is there to read why."""
+    check_schema(version.schema_hash, stream)
+    check_servable(version.pk, stream)
 
 
 def _require_not_retired(version: ModelVersion) -> None:

@@ -231,6 +231,6 @@ def test_an_alert_leads_to_its_version_recipe_and_data(
     assert "Champion then" not in body
     services.promote(versions[1], Role.CHAMPION, None, "", expected=1)
     Alert.objects.filter(pk=alert.pk).update(decided_at=clock.now())
-    assert "promoted a moment before" in text(console, f"/alerts/{alert.pk}/")
+    assert "not taken up by the process that decided" in text(console, f"/alerts/{alert.pk}/")
     Alert.objects.filter(pk=alert.pk).update(model_version=77)
     assert "of which the registry knows nothing" in text(console, f"/alerts/{alert.pk}/")
