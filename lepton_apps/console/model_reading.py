@@ -148,10 +148,16 @@ def _facts(version: ModelVersion | None) -> dict[str, str]:
         "Version": str(version.number),
         "PR-AUC": number(version.metrics.get(COMPARED_BY)),
         "Recipe": version.recipe_name or NOTHING,
-        "Data": version.data_hash[:HASH_LENGTH] or NOTHING,
-        "Code": version.code_version[:HASH_LENGTH] or NOTHING,
+        "Data": _short(version.data_hash),
+        "Code": _short(version.code_version),
         "Trained": f"{version.created_at:%Y-%m-%d %H:%M} UTC",
     }
+
+
+def _short(hash_: str) -> str:
+    """The beginning of a hash, and whether files differed from that commit."""
+    dirty = "-dirty" if hash_.endswith("-dirty") else ""
+    return hash_[:HASH_LENGTH] + dirty or NOTHING
 
 
 def live_at(models: list[selectors.Model], at: datetime) -> list[dict[str, Any]]:
