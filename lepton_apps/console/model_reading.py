@@ -119,7 +119,6 @@ def thresholds(*versions: ModelVersion | None) -> list[dict[str, Any]]:
         {
             "name": name,
             "values": [each.get(name) for each in told],
-            "differs": len({each.get(name) for each in told}) > 1,
         }
         for name in names
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -86,7 +86,7 @@ def change_after(change: RoleChange) -> RoleChange | None:
 def history(model_name: str, limit: int = 100) -> list[RoleChange]:
     """The newest changes of the model's roles, newest first."""
     changes = RoleChange.objects.filter(model_name=model_name)
-    return list(changes.select_related("version", "by").order_by("-at", "-id")[:limit])
+    return list(changes.select_related("version").order_by("-at", "-id")[:limit])
 
 
 def history_of(version: ModelVersion, limit: int = 100) -> list[RoleChange]:
@@ -222,11 +222,6 @@ def best_baseline(version: ModelVersion) -> str | None:
 
 def was_champion(version: ModelVersion) -> bool:
     return RoleChange.objects.filter(version=version, role=Role.CHAMPION).exists()
-
-
-def newest_versions(model_names: Sequence[str], limit: int) -> dict[str, list[ModelVersion]]:
-    """The newest versions of each model, newest first: one query a model."""
-    return {name: versions(name, limit) for name in model_names}
 
 
 def _changes(model_name: str, role: str) -> QuerySet[RoleChange]:
