@@ -85,6 +85,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reference: tuple[float, ...]  # the usual row: feature medians of the negatives
     golden: GoldenPart
     files: dict[str, FilePart]
+    recipe_name: str = ""  # of the declared recipe; empty in artifacts made without one
+    code_version: str = ""  # of the code that trained it: a commit, or a release
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -144,6 +146,23 @@ def unpack(files: Mapping[str, bytes]) -> Artifact:
     _check_weights(files[WEIGHTS])
     _check_engine(files[ENGINE], manifest.spec.num_features)
     return Artifact(manifest, bytes(files[WEIGHTS]), bytes(files[ENGINE]))
+
+
+def stamped(files: Mapping[str, bytes], *, recipe_name: str, code_version: str) -> dict[str, bytes]:
+    """The same artifact, whose manifest also says what made it. What it says already stays.
+
+    Raises:
+        ArtifactError: there is no manifest, or it cannot be read.
+    """
+    if MANIFEST not in files:
+        raise ArtifactError("file_missing", f"The artifact has no {MANIFEST}.")
+    manifest = _read_manifest(files[MANIFEST])
+    made = msgspec.structs.replace(
+        manifest,
+        recipe_name=manifest.recipe_name or recipe_name,
+        code_version=manifest.code_version or code_version,
+    )
+    return {**files, MANIFEST: msgspec.json.encode(made)}
 
 
 def sha256(body: bytes) -> str:

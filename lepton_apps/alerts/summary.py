@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from lepton_apps.alerts.models import Alert
+from lepton_apps.common.clock import moment as moment
 from lepton_apps.verticals import registry
 
 
@@ -43,11 +43,6 @@ def reason_text(vertical: str, reason: str) -> str:
         return registry.vertical(vertical).reason_texts.get(reason, reason)
     except LookupError:
         return reason
-
-
-def moment(at: datetime) -> str:
-    """ISO 8601 in UTC with a Z, microseconds kept: ``2026-03-01T10:42:07.120000Z``."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def loaded_summary(alert: Alert) -> dict[str, Any]:

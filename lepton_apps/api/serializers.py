@@ -10,6 +10,7 @@ from typing import Any, Final
 from rest_framework import serializers
 
 from lepton_apps.api.account_serializers import TokenSerializer
+from lepton_apps.api.model_serializers import AlertModelSerializer
 from lepton_apps.common import clock
 from lepton_apps.streaming.batch import LABEL_AHEAD, is_absurd
 from lepton_apps.streaming.replay.question import BY
@@ -246,6 +247,7 @@ class AlertDetailSerializer(AlertSerializer):
     facts = serializers.ListField(child=serializers.ListField(child=serializers.CharField()))
     evidence = serializers.DictField(help_text="What the vertical shows beside it; may be empty.")
     labels = LabelSerializer(many=True)
+    model = AlertModelSerializer(allow_null=True, help_text="null where the version has gone")
     decision = RecordSerializer(allow_null=True)
 
 

@@ -11,6 +11,11 @@ def now() -> datetime:
     return datetime.now(tz=UTC)
 
 
+def moment(at: datetime) -> str:
+    """ISO 8601 in UTC with a Z, microseconds kept: ``2026-03-01T10:42:07.120000Z``."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def monotonic() -> float:
     """Seconds of a clock that never goes back. Only differences mean something."""
     return time.monotonic()

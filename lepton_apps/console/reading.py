@@ -19,6 +19,7 @@ from lepton_apps.audit.models import AuditEntry
 from lepton_apps.console.models import SavedView
 from lepton_apps.console.normals import Normals
 from lepton_apps.console.templatetags.console import percent
+from lepton_apps.model_registry import selectors as model_registry
 from lepton_apps.model_registry.models import ModelVersion
 from lepton_apps.streaming import selectors as streaming
 from lepton_apps.streaming.models import Decision
@@ -73,7 +74,7 @@ def pretty(payload: bytes | memoryview | None) -> str:
 
 def verdict(alert: Alert) -> str:
     """Outcome, score and the threshold it reached, as one sentence."""
-    version = _version(alert)
+    version = model_registry.version_of(alert.stream, alert.model_version)
     sentence = f"Outcome {alert.outcome}: the score is {percent(alert.score)}"
     if version is None:
         return f"{sentence}."
@@ -82,17 +83,6 @@ def verdict(alert: Alert) -> str:
         name, threshold = reached
         sentence += f", at or above the {name} threshold of {percent(threshold)}"
     return f"{sentence} ({version})."
-
-
-def _version(alert: Alert) -> ModelVersion | None:
-    """The model version that decided, if its stream is still there."""
-    try:
-        _, stream = registry.stream(alert.stream)
-    except LookupError:
-        return None
-    return ModelVersion.objects.filter(
-        model_name=stream.model_name, number=alert.model_version
-    ).first()
 
 
 def _reached(alert: Alert, version: ModelVersion) -> tuple[str, float] | None:

@@ -9,6 +9,7 @@ from lepton_apps.console.views import (
     alerts,
     audit,
     dead_letters,
+    models,
     overview,
     own_account,
     panels,
@@ -62,6 +63,15 @@ urlpatterns = [
     path("replay/start/", replays.start, name="replay-start"),
     path("replay/<int:run_id>/", replays.replay_page, name="replay"),
     path("replay/<int:run_id>/cancel/", replays.cancel, name="replay-cancel"),
+    path("models/", models.model_list, name="models"),
+    path("models/<str:model>/<int:number>/", models.version_page, name="model-version"),
+    path(
+        "models/<str:model>/<int:number>/confirm/<str:verb>/", models.confirm, name="model-confirm"
+    ),
+    path("models/<str:model>/<int:number>/promote/", models.promote, name="model-promote"),
+    path("models/<str:model>/<int:number>/rollback/", models.rollback, name="model-rollback"),
+    path("models/<str:model>/<int:number>/withdraw/", models.withdraw, name="model-withdraw"),
+    path("models/<str:model>/<int:number>/retire/", models.retire, name="model-retire"),
     path("panels/<str:vertical>/", panels.panel_page, name="panels"),
     path("nav/", panels.nav, name="nav"),
     path("sign-in/", accounts.SignInView.as_view(), name="sign-in"),

@@ -59,7 +59,12 @@ def check_schema(schema_hash: str, stream: Stream) -> None:
         )
 
 
-def load_files(version_id: int, cache: FileCache) -> dict[str, bytes]:
+def check_servable(version_id: int, stream: Stream) -> None:
+    """Raise ``ModelRefusedError`` unless the version, as the database has it, could serve today."""
+    open_scorer(load_files(version_id, None), stream)
+
+
+def load_files(version_id: int, cache: FileCache | None) -> dict[str, bytes]:
     """The files of a version, from the cache or the database, each checked against its hash.
 
     Raises:
@@ -69,8 +74,8 @@ def load_files(version_id: int, cache: FileCache) -> dict[str, bytes]:
     return {name: _content(version_id, name, sha256, cache) for name, sha256 in listed}
 
 
-def _content(version_id: int, name: str, sha256: str, cache: FileCache) -> bytes:
-    cached = cache.read(sha256)
+def _content(version_id: int, name: str, sha256: str, cache: FileCache | None) -> bytes:
+    cached = cache.read(sha256) if cache is not None else None
     if cached is not None:
         return cached
     stored = ModelFile.objects.filter(version_id=version_id, name=name)
@@ -79,5 +84,6 @@ def _content(version_id: int, name: str, sha256: str, cache: FileCache) -> bytes
         raise ModelRefusedError(
             f"{name} in the database is not the file that was registered: its sha256 differs."
         )
-    cache.write(sha256, content)
+    if cache is not None:
+        cache.write(sha256, content)
     return content

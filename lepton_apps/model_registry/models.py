@@ -1,9 +1,14 @@
-"""Model versions, their files, and who had which role when."""
+"""Model versions, their files, and who had which role when.
+
+Rows are added and never change: the database refuses the rest. So the accounts that acted are
+named beside their keys, and an account that goes leaves its name.
+"""
 
 from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 
 
 class ModelVersion(models.Model):
@@ -18,8 +23,13 @@ class ModelVersion(models.Model):
     baseline = models.JSONField(default=dict)
     created_at = models.DateTimeField()
     created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="+",
     )
+    created_by_name = models.CharField(max_length=150)  # kept when the account goes
 
     class Meta:
         db_table = "model_version"
@@ -30,11 +40,26 @@ class ModelVersion(models.Model):
     def __str__(self) -> str:
         return f"{self.model_name} v{self.number}"
 
+    @property
+    def recipe_name(self) -> str:
+        """Of the declared recipe; empty where the artifact does not say."""
+        return str(self.manifest.get("recipe_name", ""))
+
+    @property
+    def code_version(self) -> str:
+        """Of the code that trained it; empty where the artifact does not say."""
+        return str(self.manifest.get("code_version", ""))
+
+    @property
+    def data_hash(self) -> str:
+        """Of the rows that it was trained on."""
+        return str(self.manifest.get("data_hash", ""))
+
 
 class ModelFile(models.Model):
     """One file of a version's artifact. The bytes live here so that any machine can serve."""
 
-    version = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="files")
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="files")
     name = models.CharField(max_length=64)
     sha256 = models.CharField(max_length=64)
     size = models.PositiveIntegerField()
@@ -53,14 +78,25 @@ class Role(models.TextChoices):
 class RoleChange(models.Model):
     """One line of the ledger: from ``at`` on, ``version`` had ``role``. The last one holds."""
 
+    class Act(models.TextChoices):
+        PROMOTED = "promoted"
+        ROLLED_BACK = "rolled_back"  # to the champion before; see selectors.reigns
+        WITHDRAWN = "withdrawn"  # from then on nobody has the role
+
     model_name = models.CharField(max_length=64)
     role = models.CharField(max_length=16, choices=Role)
-    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT)
+    act = models.CharField(max_length=16, choices=Act, default=Act.PROMOTED)
+    version = models.ForeignKey(ModelVersion, null=True, on_delete=models.PROTECT)
     sequence = models.PositiveIntegerField()
-    at = models.DateTimeField()
+    at = models.DateTimeField()  # grows with the sequence
     by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="+",
     )
+    by_name = models.CharField(max_length=150)  # kept when the account goes
     why = models.TextField(blank=True)
 
     class Meta:
@@ -69,5 +105,32 @@ class RoleChange(models.Model):
             # Two promotions at once: the second one finds its number taken.
             models.UniqueConstraint(
                 fields=["model_name", "role", "sequence"], name="role_change_in_turn"
-            )
+            ),
+            # A stream without a champion decides nothing, so only a challenger is withdrawn.
+            models.CheckConstraint(
+                condition=Q(act="withdrawn", role="challenger", version=None)
+                | (~Q(act="withdrawn") & Q(version__isnull=False)),
+                name="role_change_names_whom",
+            ),
         ]
+
+
+class Retirement(models.Model):
+    """The end of a version: it takes no role again. Its row and files stay."""
+
+    version = models.OneToOneField(
+        ModelVersion, on_delete=models.PROTECT, related_name="retirement"
+    )
+    at = models.DateTimeField()
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="+",
+    )
+    by_name = models.CharField(max_length=150)  # kept when the account goes
+    why = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "model_retirement"

@@ -29,7 +29,8 @@ REFUSED_RETRY_S = 60.0  # a refused version is tried again, in case somebody rep
 
 HOLDER = """
 SELECT version.id, version.number
-FROM model_role_change AS change JOIN model_version AS version ON version.id = change.version_id
+FROM model_role_change AS change
+LEFT JOIN model_version AS version ON version.id = change.version_id
 WHERE change.model_name = %s AND change.role = %s
 ORDER BY change.sequence DESC LIMIT 1
 """
@@ -125,8 +126,13 @@ class ModelSource:
         self._check_at = clock.monotonic() + settings.WORKER_MODEL_CHECK_S
         try:
             row = raw_connection().execute(HOLDER, (self._stream.model_name, self._role)).fetchone()
-            if row is not None:
-                self._follow(*row)
+            if row is None:
+                return
+            version_id, number = row
+            if version_id is None:
+                self._let_go()
+            else:
+                self._follow(version_id, number)
         except (DjangoDatabaseError, psycopg.Error) as exc:
             if self._served is None:
                 self._check_at = 0.0
@@ -135,6 +141,12 @@ class ModelSource:
                 "model not checked: the database did not answer",
                 extra={"model": self._stream.model_name, "why": str(exc)},
             )
+
+    def _let_go(self) -> None:
+        """Serve nothing any more: the role was taken from its holder, and nobody has it."""
+        before, self._served, self._refused = self._served, None, None
+        if before is not None:
+            MODEL_INFO.remove(self._stream.model_name, str(before.number), self._role)
 
     def _follow(self, version_id: int, number: int) -> None:
         """Load a version that is not the served one, and swap the reference when it is sound."""

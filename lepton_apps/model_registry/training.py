@@ -43,7 +43,7 @@ def starter_of(stream: Stream) -> TrainingRecipe | None:
 def train(recipe: TrainingRecipe, by: AbstractBaseUser | None, progress: Progress) -> ModelVersion:
     """Run the recipe, which may take minutes, and register what it made."""
     _, stream = registry.stream(recipe.stream)
-    return services.register_version(stream, recipe.run(progress), by)
+    return services.register_version(stream, recipe.run(progress), by, recipe.name)
 
 
 def trained_side_by_side(

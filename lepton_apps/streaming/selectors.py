@@ -203,6 +203,7 @@ def _champions() -> dict[str, Mapping[str, Any]]:
     return {
         change.model_name: {"model": change.model_name, "version": change.version.number}
         for change in changes
+        if change.version is not None
     }
 
 

@@ -36,6 +36,7 @@ def test_every_error_code_of_the_api_is_documented() -> None:
                 "lepton_apps.alerts",
                 "lepton_apps.common",
                 "lepton_apps.streaming.services",
+                "lepton_apps.model_registry.errors",
             )
         )
         for code in codes(kind)

@@ -17,9 +17,11 @@ from lepton_apps.accounts.services import create_token, revoke_token
 from lepton_apps.alerts.models import Alert, Label
 from lepton_apps.audit.models import AuditEntry
 from lepton_apps.common import clock
+from lepton_apps.model_registry.services import register_version
 from lepton_apps.streaming.models import DeadLetter, ReplayRun, StreamHalt
 from tests.alerts.making import STREAM, make_alert
 from tests.api.conftest import ClientOf
+from tests.champions import PAYMENTS, payments_model
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,6 +31,8 @@ LABEL = {
     "verdict": "positive",
     "labelled_at": "2026-03-01T10:00:00Z",
 }
+EXPECTED = {"expected": 1, "why": "Shall be."}
+PROMOTION = {**EXPECTED, "expected": None}
 # Method, path, body, and what each person is answered. A 400 of the decisions endpoints means
 # that the asker was let in: the record in the body is refused afterwards.
 #                                                              viewer operator other admin
@@ -63,6 +67,17 @@ MATRIX = [
     ("get", "dead-letters/{letter}", None, 200, 200, 404, 200),
     ("post", "dead-letters/{letter}/discard", None, 403, 200, 404, 200),
     ("post", "dead-letters/999/redrive", None, 404, 404, 404, 404),
+    ("get", "models", None, 200, 200, 200, 200),
+    ("get", f"models/{STREAM}", None, 200, 200, 404, 200),
+    ("get", "models/fintech.nope", None, 404, 404, 404, 404),
+    ("get", f"models/{STREAM}/live", None, 200, 200, 404, 200),
+    ("get", f"models/{STREAM}/versions/1", None, 200, 200, 404, 200),
+    ("get", f"models/{STREAM}/versions/9", None, 404, 404, 404, 404),
+    ("post", f"models/{STREAM}/versions/1/promote", None, 403, 403, 404, 400),
+    ("post", f"models/{STREAM}/versions/1/promote", PROMOTION, 403, 403, 404, 200),
+    ("post", f"models/{STREAM}/rollback", EXPECTED, 403, 403, 404, 409),
+    ("post", f"models/{STREAM}/withdraw", EXPECTED, 403, 403, 404, 409),
+    ("post", f"models/{STREAM}/versions/1/retire", {"why": "Old."}, 403, 403, 404, 409),
     ("get", "nothing-here", None, 404, 404, 404, 404),
 ]
 PEOPLE = ("viewer", "operator", "other_operator", "admin")
@@ -85,6 +100,7 @@ def test_everybody_gets_what_the_role_allows_and_no_more(
 ) -> None:
     person: User = request.getfixturevalue(PEOPLE[place])
     client = client_of(person)
+    register_version(PAYMENTS, payments_model(), None)
     halted = {"stream": STREAM, "reason": "too many dead letters", "at": clock.now()}
 
     for turn, (method, path, body, *statuses) in enumerate(MATRIX):

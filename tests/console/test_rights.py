@@ -9,7 +9,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from lepton_apps.alerts.models import Alert
+from lepton_apps.model_registry.models import Retirement, RoleChange
+from lepton_apps.model_registry.services import register_version
 from lepton_apps.streaming.models import DeadLetter, ReplayRun
+from tests.champions import PAYMENTS, payments_model
 from tests.console.data import STREAM, open_alert, save_dead_letter, save_decision, save_replay
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,9 +29,22 @@ PAGES = (
     "/replay/",
     "/replay/{replay}/",
     "/panels/fintech/",
+    "/models/",
+    f"/models/{STREAM}/1/",
     "/nav/",
 )
-LISTS = {"/", "/overview/", "/streams/", "/replay/", "/nav/"}  # everybody's, with what is theirs
+CONFIRMATIONS = tuple(
+    f"/models/{STREAM}/1/confirm/{verb}/?role=champion"
+    for verb in ("promote", "rollback", "withdraw", "retire")
+)
+LISTS = {
+    "/",
+    "/overview/",
+    "/streams/",
+    "/replay/",
+    "/models/",
+    "/nav/",
+}  # everybody's, with what is theirs
 OF_FINTECH = tuple(page for page in PAGES if page not in LISTS)
 ACTS = (
     "/alerts/{alert}/acknowledge/",
@@ -42,10 +58,15 @@ ACTS = (
     "/replay/{replay}/cancel/",
 )
 
+MODEL_ACTS = tuple(
+    f"/models/{STREAM}/1/{verb}/" for verb in ("promote", "rollback", "withdraw", "retire")
+)
+
 
 @pytest.fixture
 def path() -> Callable[[str], str]:
     """Fills in an alert, a dead letter and a replay of fintech that are there."""
+    register_version(PAYMENTS, payments_model(), None)
     alert, letter = open_alert(), save_dead_letter(b"{}")
     save_decision(alert, 1)
     places = {"alert": alert.pk, "letter": letter, "decision": alert.decision_id}
@@ -117,10 +138,16 @@ def test_whoever_may_not_act_is_refused_and_nothing_changes(
     signed_in: Callable[[User], Client],
 ) -> None:
     client = signed_in(request.getfixturevalue(who))
-    for act in ACTS:
-        data = {"positive": "1", "to": "me", "act": "acknowledge", "id": path("{alert}")}
+    for act in (*ACTS, *MODEL_ACTS):
+        data = {"positive": "1", "to": "me", "act": "acknowledge", "id": path("{alert}")} | {
+            "why": "So."
+        }
         answer = client.post(path(act), data)
         assert answer.status_code == status, act
+    for page in CONFIRMATIONS:
+        assert client.get(path(page)).status_code == status, page
+    assert not RoleChange.objects.exists()
+    assert not Retirement.objects.exists()
     assert Alert.objects.get().version == 1
     assert DeadLetter.objects.get().status == "new"
     assert ReplayRun.objects.get().cancel_asked_at is None
@@ -142,9 +169,22 @@ def test_a_viewer_sees_no_button_that_acts(
             "redrive",
             "discard",
             "cancel",
+            "confirm",
             "start",
         ):
             assert f"/{act}/" not in body, page
+
+
+def test_an_operator_reads_models_and_acts_on_none(
+    path: Callable[[str], str], console: Client
+) -> None:
+    assert "/confirm/" not in console.get(path(f"/models/{STREAM}/1/")).content.decode()
+    for act in MODEL_ACTS:
+        answer = console.post(act, {"why": "So.", "role": "champion"})
+        assert answer.status_code == 403, act
+    for page in CONFIRMATIONS:
+        assert console.get(page).status_code == 403, page
+    assert not RoleChange.objects.exists()
 
 
 def test_an_act_without_the_token_against_foreign_sites_is_refused(
@@ -152,13 +192,13 @@ def test_an_act_without_the_token_against_foreign_sites_is_refused(
 ) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(operator)
-    for act in ACTS:
+    for act in (*ACTS, *MODEL_ACTS):
         assert client.post(path(act), {"positive": "1"}).status_code == 403, act
     assert Alert.objects.get().version == 1
 
 
 def test_an_act_is_never_done_by_a_link(path: Callable[[str], str], console: Client) -> None:
-    for act in ACTS:
+    for act in (*ACTS, *MODEL_ACTS):
         assert console.get(path(act)).status_code == 405, act
 
 

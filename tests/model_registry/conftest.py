@@ -15,6 +15,7 @@ from lepton_apps.model_registry.models import ModelFile, ModelVersion
 from lepton_apps.verticals import registry
 from lepton_apps.verticals.contract import Stream, Trained
 from models_core import Calibration, FitRecipe, Spec, Table, fit, pack
+from tests.unprotected import unprotected
 
 STREAM = "fintech.transactions"
 
@@ -38,6 +39,12 @@ def tiny(seed: int, schema_hash: str | None = None) -> Trained:
         baseline={"boosted_trees": {"pr_auc": 0.4}},
     )
     return Trained(files, {"pr_auc": 0.5}, {"boosted_trees": {"pr_auc": 0.4}})
+
+
+def of_another_schema(version: ModelVersion) -> None:
+    """As if the stream's features had changed since the version was trained."""
+    with unprotected("model_version"):
+        ModelVersion.objects.filter(pk=version.pk).update(schema_hash="feedfacefeedface")
 
 
 @pytest.fixture
@@ -71,6 +78,7 @@ def with_wrong_golden_rows() -> Callable[[ModelVersion], None]:
         manifest["golden"]["scores"][0] /= 2
         file.content = json.dumps(manifest).encode()
         file.sha256, file.size = sha256_hex(file.content), len(file.content)
-        file.save()
+        with unprotected("model_file"):
+            file.save()
 
     return change

@@ -13,6 +13,7 @@ from lepton_apps.common.progress import ProgressLines
 from lepton_apps.model_registry import selectors, services
 from lepton_apps.model_registry.models import ModelVersion, Role, RoleChange
 from lepton_apps.verticals.contract import Stream
+from tests.model_registry.conftest import of_another_schema
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,7 +44,7 @@ def test_training_can_promote_and_answer_in_json() -> None:
     said = json.loads(run("train_model", *arguments))
     assert (said["model"], said["version"], said["promoted"]) == ("weather.readings", 1, True)
     change = selectors.history("weather.readings")[0]
-    assert (change.version.number, change.why) == (1, "It rains.")
+    assert (change.version, change.why) == (selectors.version("weather.readings", 1), "It rains.")
 
 
 def test_starters_are_trained_once_however_many_ask(
@@ -76,8 +77,59 @@ def test_promoting_and_rolling_back_by_command(versions: list[ModelVersion]) -> 
     assert "it was version 1" in run("promote_model", name, "2", "--why", "Better.")
     run("promote_model", name, "1", "--expect", "2", "--why", "Worse.")
     assert selectors.champion(name) == versions[0]
-    with pytest.raises(CommandError, match="version 1 is champion"):
+    with pytest.raises(CommandError, match="Version 1 is champion"):
         run("promote_model", name, "2", "--expect", "2")
+
+
+def test_rolling_back_by_command_needs_no_number(versions: list[ModelVersion]) -> None:
+    name = "fintech.transactions"
+    run("promote_model", name, "1")
+    run("promote_model", name, "2")
+    with pytest.raises(CommandError, match="Version 2 is champion") as caught:
+        run("rollback_model", name, "--expect", "1", "--why", "Worse.")
+    assert caught.value.returncode == 1
+    said = json.loads(run("rollback_model", name, "--why", "Worse.", "--json"))
+    assert said == {"model": name, "version": 1, "replaced": 2}
+    with pytest.raises(CommandError, match="no champion before version 1"):
+        run("rollback_model", name, "--why", "Worse.")
+
+
+def test_a_version_is_retired_by_command_once_it_has_no_role(versions: list[ModelVersion]) -> None:
+    name = "fintech.transactions"
+    run("promote_model", name, "1")
+    with pytest.raises(CommandError, match="v1 is champion"):
+        run("retire_model", name, "1", "--why", "Old.")
+    assert "takes no role again" in run("retire_model", name, "2", "--why", "Never good.")
+    with pytest.raises(CommandError, match="was retired by lepton"):
+        run("promote_model", name, "2")
+    assert "retired" in run("models")
+
+
+def test_a_challenger_is_withdrawn_by_command(versions: list[ModelVersion]) -> None:
+    name = "fintech.transactions"
+    with pytest.raises(CommandError, match="Nobody is challenger"):
+        run("withdraw_challenger", name, "--why", "Tired.")
+    run("promote_model", name, "1", "--role", "challenger")
+    assert "v1 is challenger no more" in run("withdraw_challenger", name, "--why", "Seen enough.")
+    assert selectors.roles_of(name) == {}
+
+
+def test_models_tells_who_had_which_role_at_a_moment(versions: list[ModelVersion]) -> None:
+    first = services.promote(versions[0], Role.CHAMPION, None, "First.", expected=None)
+    second = services.promote(versions[1], Role.CHAMPION, None, "Better.", expected=1)
+
+    def live(at: str) -> list[tuple[str, int, str]]:
+        roles = json.loads(run("models", "--at", at, "--json"))["roles"]
+        return [(row["role"], row["version"], row["why"]) for row in roles]
+
+    assert live(first.at.isoformat()) == [("champion", 1, "First.")]
+    assert live(second.at.isoformat()) == [("champion", 2, "Better.")]
+    assert "Better." in run("models", "--at", second.at.isoformat())
+    assert "No version had a role at" in run("models", "--at", "2020-01-01T00:00:00Z")
+    for wrong, why in (("yesterday", "is no time"), ("2026-03-01T10:00:00", "has no zone")):
+        with pytest.raises(CommandError, match=why) as caught:
+            run("models", "--at", wrong)
+        assert caught.value.returncode == 2
 
 
 @pytest.mark.parametrize(
@@ -96,8 +148,8 @@ def test_a_wrong_name_is_refused_with_those_there_are(
 
 def test_models_are_listed_with_their_roles(versions: list[ModelVersion]) -> None:
     services.promote(versions[1], Role.CHAMPION, None, expected=None)
-    ModelVersion.objects.filter(pk=versions[0].pk).update(schema_hash="feedfacefeedface")
-    rows = json.loads(run("models", "--json"))
+    of_another_schema(versions[0])
+    rows = json.loads(run("models", "--json"))["versions"]
     assert [(row["version"], row["roles"], row["fits"]) for row in rows] == [
         (2, ["champion"], True),
         (1, [], False),

@@ -12,10 +12,15 @@ from django.db import connection
 from lepton_apps.audit.models import AuditEntry
 from lepton_apps.common.errors import NotFoundError
 from lepton_apps.model_registry import selectors, services
+from lepton_apps.model_registry.errors import (
+    BaselineNotBeatenError,
+    PromotionConflictError,
+    RoleRefusedError,
+)
 from lepton_apps.model_registry.loading import ModelRefusedError
 from lepton_apps.model_registry.models import ModelVersion, Role, RoleChange
-from lepton_apps.model_registry.services import BaselineNotBeatenError, PromotionConflictError
 from lepton_apps.verticals.contract import Stream, Trained
+from tests.model_registry.conftest import of_another_schema
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -108,7 +113,7 @@ def test_a_promotion_over_another_champion_than_expected_names_it(
 ) -> None:
     services.promote(versions[0], Role.CHAMPION, None, expected=None)
     services.promote(versions[1], Role.CHAMPION, None, expected=1)
-    with pytest.raises(PromotionConflictError, match="version 2 is champion"):
+    with pytest.raises(PromotionConflictError, match="Version 2 is champion"):
         services.promote(versions[0], Role.CHAMPION, None, expected=1)
     assert selectors.champion("fintech.transactions") == versions[1]
 
@@ -177,7 +182,7 @@ def test_the_ledger_tells_who_had_the_role_at_a_moment(versions: list[ModelVersi
 
 
 def test_a_version_of_older_features_is_not_promoted(versions: list[ModelVersion]) -> None:
-    ModelVersion.objects.filter(pk=versions[0].pk).update(schema_hash="feedfacefeedface")
+    of_another_schema(versions[0])
     versions[0].refresh_from_db()
     with pytest.raises(ModelRefusedError, match="feedfacefeedface"):
         services.promote(versions[0], Role.CHAMPION, None, expected=None)
@@ -187,7 +192,7 @@ def test_a_version_of_older_features_is_not_promoted(versions: list[ModelVersion
 def test_a_role_that_does_not_exist_is_refused_with_those_that_do(
     versions: list[ModelVersion],
 ) -> None:
-    with pytest.raises(services.RoleRefusedError, match="champion, challenger"):
+    with pytest.raises(RoleRefusedError, match="champion, challenger"):
         services.promote(versions[0], "king", None, expected=None)
 
 

@@ -12,11 +12,16 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connection
 
+from lepton_apps.common import clock
 from lepton_apps.common.metrics import MODEL_INFO, MODEL_RELOADS
 from lepton_apps.model_registry import services
-from lepton_apps.model_registry.models import ModelFile, ModelVersion, Role
+from lepton_apps.model_registry.cache import sha256_hex
+from lepton_apps.model_registry.loading import ModelRefusedError
+from lepton_apps.model_registry.models import ModelFile, ModelVersion, Role, RoleChange
 from lepton_apps.model_registry.serving import ModelSource, NoChampionError
 from lepton_apps.verticals.contract import Stream
+from tests.model_registry.conftest import tiny
+from tests.unprotected import unprotected
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,6 +39,18 @@ def champion(version: ModelVersion, expected: int | None = None) -> None:
     services.promote(version, Role.CHAMPION, None, expected=expected)
 
 
+def champion_all_the_same(version: ModelVersion, sequence: int) -> None:
+    """As if the version had been damaged just after its promotion, which would refuse it."""
+    RoleChange.objects.create(
+        model_name=MODEL,
+        role=Role.CHAMPION,
+        version=version,
+        sequence=sequence,
+        at=clock.now(),
+        by_name="lepton",
+    )
+
+
 def reloads(result: str) -> float:
     return float(MODEL_RELOADS.labels(MODEL, result)._value.get())
 
@@ -47,7 +64,8 @@ def corrupt(version: ModelVersion, name: str = "model.onnx") -> None:
     file = ModelFile.objects.get(version=version, name=name)
     content = bytearray(file.content)
     content[len(content) // 2] ^= 1
-    ModelFile.objects.filter(pk=file.pk).update(content=bytes(content))
+    with unprotected("model_file"):
+        ModelFile.objects.filter(pk=file.pk).update(content=bytes(content))
 
 
 def test_without_a_champion_the_error_says_how_to_get_one(stream: Stream) -> None:
@@ -96,7 +114,9 @@ def test_a_corrupted_version_is_refused_and_the_old_champion_goes_on(
     source = ModelSource(stream)
     before, refused = source.current(), reloads("refused")
     corrupt(versions[1])
-    champion(versions[1], expected=1)
+    with pytest.raises(ModelRefusedError, match=r"model\.onnx"):
+        champion(versions[1], expected=1)
+    champion_all_the_same(versions[1], 2)
 
     assert source.current() is before
     assert source.current() is before
@@ -113,7 +133,7 @@ def test_a_first_champion_that_is_corrupted_is_named_in_the_error(
     stream: Stream, versions: list[ModelVersion]
 ) -> None:
     corrupt(versions[0])
-    champion(versions[0])
+    champion_all_the_same(versions[0], 1)
     with pytest.raises(NoChampionError, match=r"Version 1 was refused: .*model\.onnx"):
         ModelSource(stream).current()
 
@@ -125,8 +145,34 @@ def test_wrong_golden_rows_are_refused(
     source = ModelSource(stream)
     before = source.current()
     with_wrong_golden_rows(versions[1])
-    champion(versions[1], expected=1)
+    with pytest.raises(ModelRefusedError, match="Golden rows differ"):
+        champion(versions[1], expected=1)
+    champion_all_the_same(versions[1], 2)
     assert source.current() is before
+
+
+def test_a_champion_of_other_features_is_refused_and_the_one_before_goes_on(
+    stream: Stream, versions: list[ModelVersion], caplog: pytest.LogCaptureFixture
+) -> None:
+    champion(versions[0])
+    source = ModelSource(stream)
+    before = source.current()
+    with unprotected("model_file"):
+        ModelFile.objects.filter(version=versions[1]).delete()
+        for name, content in tiny(2, "feedfacefeedface").files.items():
+            ModelFile.objects.create(
+                version=versions[1],
+                name=name,
+                sha256=sha256_hex(content),
+                size=len(content),
+                content=content,
+            )
+    with pytest.raises(ModelRefusedError, match="feedfacefeedface"):
+        champion(versions[1], expected=1)
+    champion_all_the_same(versions[1], 2)
+    assert source.current() is before
+    record = next(record for record in caplog.records if record.message == "model refused")
+    assert "feedfacefeedface" in record.why  # type: ignore[attr-defined]
 
 
 def test_files_are_cached_by_content_for_nobody_else_to_read(

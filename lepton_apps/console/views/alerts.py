@@ -26,6 +26,7 @@ from lepton_apps.common.errors import LeptonError, NotFoundError, PermissionRefu
 from lepton_apps.console import reading
 from lepton_apps.console.normals import normals
 from lepton_apps.console.views.base import is_htmx, operable, page, readable, user_of
+from lepton_apps.model_registry.summary import model_of_alert
 from lepton_apps.verticals import registry
 
 PAGE_ROWS: Final = 50
@@ -202,6 +203,7 @@ def alert_page(request: HttpRequest, alert_id: int) -> HttpResponse:
                 [alert.vertical], alert.entity_key, alert.pk, EARLIER_ALERTS
             )
         ],
+        "model": model_of_alert(alert.stream, alert.model_version, alert.decided_at),
         "payload": None if decision is None else reading.pretty(decision.payload),
         "feeds": _feeds(cursors),
         "heartbeat_s": settings.FEED_HEARTBEAT_S,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from lepton_apps.common import clock
+from lepton_apps.common.commands import REFUSED, LeptonCommand
 from lepton_apps.common.db import raw_connection
-from lepton_apps.common.errors import LeptonError
-from lepton_apps.common.progress import ProgressLines
 from lepton_apps.model_registry import selectors, services
-from lepton_apps.model_registry.models import Role
+from lepton_apps.model_registry.models import ModelVersion, Role
 from lepton_apps.model_registry.training import metrics_table, starter_of, trained_side_by_side
 from lepton_apps.verticals import registry
 from lepton_apps.verticals.contract import Trained, TrainingRecipe
@@ -23,18 +21,10 @@ TRAINING_LOCK = 5_287_301  # an advisory lock of PostgreSQL: one server trains s
 WAIT_S = 0.5
 WHY = "The first model of this stream."
 
-EXAMPLE = """\
-example:
-  manage.py train_starters          # does nothing where every stream has a champion
-"""
 
-
-class Command(BaseCommand):
+class Command(LeptonCommand):
     help = "Train and promote the starter model of every stream that has no champion."
-
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.formatter_class = RawDescriptionHelpFormatter
-        parser.epilog = EXAMPLE
+    examples = ("train_starters",)
 
     def handle(self, *args: Any, **options: Any) -> None:
         with self._alone():
@@ -44,42 +34,45 @@ class Command(BaseCommand):
                 for stream in vertical.streams
                 if selectors.champion(stream.model_name) is None
             ]
-            if not missing:
-                self.stdout.write("Every stream has a champion; nothing to train.")
             starters = {stream.name: starter_of(stream) for stream in missing}
             without_recipe = [name for name, recipe in starters.items() if recipe is None]
-            self._start([recipe for recipe in starters.values() if recipe is not None])
+            trained = self._start([recipe for recipe in starters.values() if recipe is not None])
             if without_recipe:
                 raise CommandError(
                     f"{', '.join(without_recipe)}: no champion, and the vertical declares no "
-                    "recipe to train one by."
+                    "recipe to train one by.",
+                    returncode=REFUSED,
                 )
+        nothing = [] if missing else ["Every stream has a champion; nothing to train."]
+        self.answer({"trained": trained}, *nothing)
 
-    def _start(self, recipes: Sequence[TrainingRecipe]) -> None:
+    def _start(self, recipes: Sequence[TrainingRecipe]) -> list[dict[str, Any]]:
         for recipe in recipes:
-            self.stdout.write(f"{recipe.stream}: {recipe.summary}")
-        with ProgressLines(self.stdout) as progress:
-            try:
-                for recipe, trained in trained_side_by_side(recipes, progress):
-                    self._promote(recipe, trained, progress.elapsed_s)
-            except LeptonError as exc:
-                raise CommandError(exc.detail) from exc
+            self.say(f"{recipe.stream}: {recipe.summary}")
+        done = []
+        started = clock.monotonic()
+        with self.progress() as progress:
+            for recipe, trained in trained_side_by_side(recipes, progress):
+                version = self._promote(recipe, trained, clock.monotonic() - started)
+                done.append({"model": version.model_name, "version": version.number})
+        return done
 
-    def _promote(self, recipe: TrainingRecipe, trained: Trained, seconds: float) -> None:
+    def _promote(self, recipe: TrainingRecipe, trained: Trained, seconds: float) -> ModelVersion:
         _, stream = registry.stream(recipe.stream)
-        version = services.register_version(stream, trained, None)
-        self.stdout.write("\n".join(["", stream.name, *metrics_table(version), ""]))
+        version = services.register_version(stream, trained, None, recipe.name)
+        self.say("\n".join(["", stream.name, *metrics_table(version), ""]))
         services.promote(version, Role.CHAMPION, None, WHY, expected=None)
-        better = services.baseline_ahead(version)
+        better = selectors.baseline_ahead(version)
         if better is not None:
-            self.stdout.write(
+            self.say(
                 self.style.WARNING(
                     f"{better} did better on the same rows; without any champion, {version} serves "
                     "all the same. Train one on your own data."
                 )
             )
         done = f"{version} is champion of {stream.name} after {seconds:.1f} s."
-        self.stdout.write(self.style.SUCCESS(done))
+        self.say(self.style.SUCCESS(done))
+        return version
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -88,7 +81,7 @@ class Command(BaseCommand):
         told = False
         while not _holds(raw.execute("SELECT pg_try_advisory_lock(%s)", (TRAINING_LOCK,))):
             if not told:
-                self.stdout.write("Another process is training; waiting for it.")
+                self.say("Another process is training; waiting for it.")
                 told = True
             clock.sleep(WAIT_S)
         try:
