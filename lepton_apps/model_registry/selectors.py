@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db.models import QuerySet
 
 from lepton_apps.common.errors import NotFoundError
-from lepton_apps.model_registry.models import ModelVersion, Role, RoleChange
+from lepton_apps.model_registry.models import ModelVersion, Role, RoleChange, ThresholdChange
 
 
 def champion(model_name: str) -> ModelVersion | None:
@@ -59,6 +59,19 @@ def roles_of(model_name: str) -> dict[str, int]:
     """Each role somebody has now, and the number of the version that has it."""
     found = ((role, holder(model_name, role)) for role in Role.values)
     return {role: held.number for role, held in found if held is not None}
+
+
+def threshold_lines(version: ModelVersion, limit: int = 20) -> list[ThresholdChange]:
+    """The newest lines of a version's ledger of thresholds, newest first."""
+    lines = ThresholdChange.objects.filter(version=version).select_related("by", "version")
+    return list(lines.order_by("-sequence")[:limit])
+
+
+def thresholds_at(version: ModelVersion, at: datetime) -> dict[str, float]:
+    """The thresholds that the version decided by at that moment."""
+    line = ThresholdChange.objects.filter(version=version, at__lte=at).order_by("-sequence").first()
+    own: dict[str, float] = version.manifest.get("thresholds", {})
+    return {**own, **(line.thresholds if line else {})}
 
 
 def _changes(model_name: str, role: str) -> QuerySet[RoleChange]:

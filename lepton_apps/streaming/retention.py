@@ -12,6 +12,16 @@ from lepton_apps.common.db import RawConnection, transaction
 
 TIME_COLUMN = {"decision": "decided_at", "feed_event": "created_at", "dead_letter": "failed_at"}
 DAYS_AHEAD = 7
+TALLY_CLOSED = timedelta(hours=2)  # a transaction that began within the hour has ended by then
+# What each connection counted becomes one row. Who counts on, late, is added up the next time.
+ADD_UP = """
+WITH closed AS (DELETE FROM score_tally WHERE hour < %s AND writer <> 0 RETURNING *)
+INSERT INTO score_tally AS t (stream, hour, model_version, writer, bin, count, loud)
+SELECT stream, hour, model_version, 0, bin, sum(count), sum(loud) FROM closed
+GROUP BY stream, hour, model_version, bin
+ON CONFLICT (stream, hour, model_version, writer, bin) DO UPDATE
+SET count = t.count + excluded.count, loud = t.loud + excluded.loud
+"""
 LOCK = 0x1E9701  # of pg_advisory_xact_lock: one housekeeper at a time
 
 
@@ -26,9 +36,11 @@ class Housekeeping:
 def keep_house(raw: RawConnection) -> Housekeeping:
     """Make the partitions of the next days and drop those past their retention. Idempotent.
 
-    Ticks are as old as their event time, and kept as long as decisions.
+    Ticks are as old as their event time, and kept as long as decisions. Scores that were counted
+    in hours gone by are added up.
     """
-    today = clock.now().date()
+    now = clock.now()
+    today = now.date()
     made: list[str] = []
     dropped: list[str] = []
     for table in TIME_COLUMN:
@@ -49,6 +61,11 @@ def keep_house(raw: RawConnection) -> Housekeeping:
             raw.execute(f"DELETE FROM {table}_default WHERE {column} < %s", [_start(oldest)])  # noqa: S608
     oldest = today - timedelta(days=settings.RETENTION_DAYS["decision"])
     raw.execute("DELETE FROM tick WHERE at < %s", [_start(oldest)])
+    with transaction(raw):
+        raw.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        raw.execute(ADD_UP, [now - TALLY_CLOSED])
+        oldest = today - timedelta(days=settings.RETENTION_DAYS["score_tally"])
+        raw.execute("DELETE FROM score_tally WHERE hour < %s", [_start(oldest)])
     return Housekeeping(tuple(made), tuple(dropped))
 
 
