@@ -11,6 +11,8 @@ from rest_framework import serializers
 
 from lepton_apps.common import clock
 from lepton_apps.streaming.batch import LABEL_AHEAD, is_absurd
+from lepton_apps.streaming.budgets.services import MOST_WHY
+from lepton_apps.streaming.models import AlertBudget
 
 VERDICTS: Final = ("positive", "negative")
 
@@ -83,6 +85,20 @@ class RedriveSerializer(serializers.Serializer[Any]):
         return {"bytes": attrs["payload"].encode() if "payload" in attrs else None}
 
 
+class SetBudgetSerializer(serializers.Serializer[Any]):
+    """``per_day`` null: no budget, the model's own thresholds hold."""
+
+    kind = serializers.ChoiceField(choices=AlertBudget.Kind.values, default=AlertBudget.Kind.ALERTS)
+    per_day = serializers.FloatField(allow_null=True)
+    why = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        default="",
+        max_length=MOST_WHY,
+        help_text="for the audit record",
+    )
+
+
 # Below: answers. They document; the views build the dicts.
 
 
@@ -124,6 +140,28 @@ class StreamSerializer(serializers.Serializer[Any]):
 
 class StreamListSerializer(serializers.Serializer[Any]):
     results = StreamSerializer(many=True)
+
+
+class BudgetSerializer(serializers.Serializer[Any]):
+    """What is wanted, what came, and the thresholds that hold."""
+
+    stream = serializers.CharField()
+    vertical = serializers.CharField()
+    model = serializers.CharField()
+    version = serializers.IntegerField(allow_null=True)
+    budget = serializers.DictField(allow_null=True)
+    kind = serializers.CharField()
+    achieved_per_day = serializers.FloatField()
+    expected_per_day = serializers.FloatField(allow_null=True)
+    rows_per_day = serializers.IntegerField()
+    scores = serializers.IntegerField()
+    thresholds = serializers.DictField(child=serializers.FloatField())
+    thresholds_because = serializers.CharField()
+    thresholds_since = serializers.DateTimeField(allow_null=True)
+    note = serializers.CharField()
+    days = serializers.ListField(child=serializers.DictField())
+    ledger = serializers.ListField(child=serializers.DictField())
+    preview = serializers.DictField(required=False)
 
 
 class ReasonSerializer(serializers.Serializer[Any]):
@@ -204,6 +242,9 @@ class AlertDetailSerializer(AlertSerializer):
     explanation = serializers.ListField(child=serializers.DictField())
     facts = serializers.ListField(child=serializers.ListField(child=serializers.CharField()))
     evidence = serializers.DictField(help_text="What the vertical shows beside it; may be empty.")
+    thresholds = serializers.DictField(
+        child=serializers.FloatField(), help_text="Those that held at the time of the decision."
+    )
     labels = LabelSerializer(many=True)
     decision = RecordSerializer(allow_null=True)
 

@@ -11,7 +11,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 
 from lepton_apps.api import openapi
-from lepton_apps.api.views import alerts, dead_letters, decisions, labels, me, streams
+from lepton_apps.api.views import alerts, budgets, dead_letters, decisions, labels, me, streams
 from lepton_apps.api.views.base import UnknownView
 from lepton_apps.api.views.foreign import guarded
 from lepton_apps.verticals import registry
@@ -25,6 +25,7 @@ VIEWS: dict[str, View] = {
     "streams/<str:name>": streams.StreamView.as_view(),
     "streams/<str:name>/score": decisions.ScoreView.as_view(),
     "streams/<str:name>/decisions": decisions.DecisionsView.as_view(),
+    "streams/<str:name>/budget": budgets.BudgetView.as_view(),
     "streams/<str:name>/resume": streams.ResumeStreamView.as_view(),
     "alerts": alerts.AlertsView.as_view(),
     "alerts/<int:alert_id>": alerts.AlertView.as_view(),

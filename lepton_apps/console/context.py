@@ -17,6 +17,7 @@ SECTIONS: Final = {
     "streams": "streams",
     "dead-letters": "streams",
     "dead-letter": "streams",
+    "budgets": "budgets",
     "panels": "panels",
 }
 

@@ -16,6 +16,7 @@ from lepton_apps.audit.models import AuditEntry
 from lepton_apps.console.templatetags.console import percent
 from lepton_apps.model_registry.models import ModelVersion
 from lepton_apps.streaming import selectors as streaming
+from lepton_apps.streaming.budgets import selectors as budgets
 from lepton_apps.streaming.models import Decision
 from lepton_apps.verticals import registry
 
@@ -52,7 +53,7 @@ def verdict(alert: Alert) -> str:
     sentence = f"Outcome {alert.outcome}: the score is {percent(alert.score)}"
     if version is None:
         return f"{sentence}."
-    reached = _reached(alert, version)
+    reached = _reached(alert)
     if reached is not None:
         name, threshold = reached
         sentence += f", at or above the {name} threshold of {percent(threshold)}"
@@ -70,18 +71,10 @@ def _version(alert: Alert) -> ModelVersion | None:
     ).first()
 
 
-def _reached(alert: Alert, version: ModelVersion) -> tuple[str, float] | None:
-    """The hardest threshold that the score reached, in the version that decided."""
-    try:
-        _, stream = registry.stream(alert.stream)
-    except LookupError:
-        return None  # the stream has gone since
-    thresholds = version.manifest.get("thresholds", {})
-    reached = [
-        (name, float(thresholds[name]))
-        for name in stream.policy.thresholds
-        if name in thresholds and alert.score >= thresholds[name]
-    ]
+def _reached(alert: Alert) -> tuple[str, float] | None:
+    """The hardest threshold that the score reached, of those that held when it was decided."""
+    held = budgets.thresholds_that_decided(alert)
+    reached = [(name, value) for name, value in held.items() if alert.score >= value]
     return reached[-1] if reached else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from lepton_apps.console.views import accounts, alerts, dead_letters, panels, streams
+from lepton_apps.console.views import accounts, alerts, budgets, dead_letters, panels, streams
 
 app_name = "console"
 
@@ -33,6 +33,10 @@ urlpatterns = [
         dead_letters.discard,
         name="discard",
     ),
+    path("budgets/", budgets.budget_list, name="budgets"),
+    path("budgets/<str:stream>/preview/", budgets.preview, name="budget-preview"),
+    path("budgets/<str:stream>/set/", budgets.set_budget, name="set-budget"),
+    path("budgets/<str:stream>/clear/", budgets.clear_budget, name="clear-budget"),
     path("panels/<str:vertical>/", panels.panel_page, name="panels"),
     path("nav/", panels.nav, name="nav"),
     path("sign-in/", accounts.SignInView.as_view(), name="sign-in"),

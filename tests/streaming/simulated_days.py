@@ -33,16 +33,21 @@ class Days:
         self.worker.run_once()  # takes up the assignment
 
     def amounts(self, count: int) -> list[float]:
-        return np.exp(self.rng.normal(4.6, 1.2, count)).tolist()
+        return [float(amount) for amount in np.exp(self.rng.normal(4.6, 1.2, count))]
 
-    def pass_by(self, days: float, amounts: Callable[[int], list[float]] | None = None) -> None:
+    def pass_by(
+        self,
+        days: float,
+        amounts: Callable[[int], list[float]] | None = None,
+        customers: Callable[[int], int] | None = None,
+    ) -> None:
         """Let payments come, a quarter of a day as a batch; the clock stands at its beginning."""
         for _ in range(round(days * 4)):
             values: list[bytes | dict[str, object] | None] = []
             for amount in (amounts or self.amounts)(A_DAY // 4):
                 self.number += 1
                 at = self.now + timedelta(minutes=len(values))
-                customer = f"c{self.rng.integers(300)}"
+                customer = f"c{(customers or self._any)(self.number - 1)}"
                 values.append(
                     payment(
                         self.number,
@@ -53,9 +58,10 @@ class Days:
                     )
                 )
             offset = len(self.source.raws)
-            self.source.raws += [
-                raw._replace(offset=raw.offset + offset) for raw in log(values)
-            ]
+            self.source.raws += [raw._replace(offset=raw.offset + offset) for raw in log(values)]
             while self.worker.run_once():
                 pass
             self.now += STEP
+
+    def _any(self, number: int) -> int:
+        return int(self.rng.integers(300))

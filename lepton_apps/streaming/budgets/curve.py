@@ -126,7 +126,7 @@ def _alerts_per_row(recent: Recent, above_K: Counts) -> Rates:
         seen_K = above_K[level:] > 0
         ratio_K[level:][seen_K] = alerts_K[level:][seen_K] / above_K[level:][seen_K]
         ratio_K[:level] = ratio_K[level]
-    return np.minimum(ratio_K, 1.0)
+    return ratio_K.clip(max=1.0)
 
 
 def _false_share(recent: Recent) -> Rates:

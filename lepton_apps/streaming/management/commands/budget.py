@@ -81,9 +81,7 @@ class Command(LeptonCommand):
         lines = [_short(told)]
         if budget:
             why = f": {budget['why']}" if budget["why"] else "."
-            lines.append(
-                f"  set at {budget['set_at']} by {budget['set_by'] or 'a command'}{why}"
-            )
+            lines.append(f"  set at {budget['set_at']} by {budget['set_by'] or 'a command'}{why}")
         lines.append(f"  thresholds {_thresholds(told['thresholds'])} ({_source(told)})")
         if told["expected_per_day"] is not None:
             lines.append(
