@@ -19,12 +19,14 @@ PAGES = (
     "/alerts/{alert}/",
     "/alerts/{alert}/state/",
     "/streams/",
+    "/budgets/",
+    f"/budgets/{STREAM}/preview/?kind=alerts&per_day=5",
     f"/streams/{STREAM}/dead-letters/",
     f"/streams/{STREAM}/dead-letters/{{letter}}/",
     "/panels/fintech/",
     "/nav/",
 )
-OF_FINTECH = tuple(page for page in PAGES if page not in {"/", "/streams/", "/nav/"})
+OF_FINTECH = tuple(page for page in PAGES if page not in {"/", "/streams/", "/budgets/", "/nav/"})
 ACTS = (
     "/alerts/{alert}/acknowledge/",
     "/alerts/{alert}/assign/",
