@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.contrib import messages
@@ -12,6 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from lepton_apps.accounts import access
 from lepton_apps.accounts.models import Role
+from lepton_apps.common import clock
 from lepton_apps.common.errors import NotFoundError
 from lepton_apps.console.views.base import page, readable, user_of
 from lepton_apps.streaming.budgets import selectors, services
@@ -127,6 +129,7 @@ def chart(days: list[tuple[str, int]], wanted: float | None) -> dict[str, Any]:
         "height": HEIGHT,
         "line": None if wanted is None else f"{HEIGHT - HEIGHT * min(1.0, wanted / top):.1f}",
         "most": max((count for _, count in days), default=0),
+        "cut": largest > top,  # bars end at three budgets
     }
 
 
@@ -135,6 +138,9 @@ def _condition(told: Mapping[str, Any]) -> tuple[str, str]:
     budget, achieved = told["budget"], told["achieved_per_day"]
     if not budget:
         return "none", "no budget"
+    if clock.now() - datetime.fromisoformat(budget["set_at"]) < timedelta(days=1):
+        # Most of the last 24 hours was decided before: neither praise nor blame for that.
+        return "new", "set less than a day ago"
     if achieved > budget["per_day"] * 1.2:
         return "over", "above the budget"
     return "within", "within the budget"

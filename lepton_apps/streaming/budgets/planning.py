@@ -90,6 +90,11 @@ def plan(situation: Situation, kind: str, per_day: float) -> Plan:
     least = found.threshold
     for name in stricter:  # where the version set them, but never below a looser one
         least = thresholds[name] = max(least, situation.own.get(name, 1.0))
+    raised = [
+        f"{name} from {situation.own[name]:.6g}"
+        for name in stricter
+        if thresholds[name] > situation.own.get(name, 1.0)
+    ]
     notes = {
         "ties": "The highest scores are more than the budget and cannot be told apart; they stay "
         "loud, for a budget silences no stream.",
@@ -101,6 +106,11 @@ def plan(situation: Situation, kind: str, per_day: float) -> Plan:
         sentences.append(
             f"{curve.verdicts} recent alerts have a verdict, and {LEAST_VERDICTS} are needed to "
             "tell false alarms: all alerts are counted until then."
+        )
+    if raised:
+        sentences.append(
+            f"The budget is so tight that it raises {', '.join(raised)} too: what lies between is "
+            "quiet then."
         )
     note = " ".join(sentences)
     return Plan(kind, per_day, thresholds, found.expected_per_day, curve.scores, note)

@@ -116,7 +116,7 @@ def rows_per_day(stream: str, since: datetime) -> float:
     total, first = rows(TRAFFIC, [stream, _hour(since)])[0]
     if not total:
         return 0.0
-    span = max(clock.now() - max(first, since), HOUR)
+    span: timedelta = max(clock.now() - max(first, since), HOUR)
     return int(total) * (DAY / span)
 
 
