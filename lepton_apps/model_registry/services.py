@@ -16,13 +16,7 @@ from lepton_apps.common import clock
 from lepton_apps.common.errors import LeptonError
 from lepton_apps.model_registry.cache import sha256_hex
 from lepton_apps.model_registry.loading import check_schema, open_scorer
-from lepton_apps.model_registry.models import (
-    ModelFile,
-    ModelVersion,
-    Role,
-    RoleChange,
-    ThresholdChange,
-)
+from lepton_apps.model_registry.models import ModelFile, ModelVersion, Role, RoleChange
 from lepton_apps.verticals import registry
 from lepton_apps.verticals.contract import Stream, Trained
 from models_core.artifact import MANIFEST
@@ -220,50 +214,6 @@ def _append(
         replaced=held,
     )
     return change
-
-
-def change_thresholds(
-    version: ModelVersion,
-    thresholds: Mapping[str, float],
-    because: str,
-    by: AbstractBaseUser | None,
-    why: str,
-    *,
-    scores: int,
-    expected_per_day: float | None,
-) -> ThresholdChange:
-    """Add a line to the version's ledger, inside the caller's transaction. Servers follow it.
-
-    ``thresholds`` are the policy's, loosest first; ``scores`` is from how many they followed.
-    """
-    vertical, stream = registry.stream(version.stream)
-    assert all(0 <= thresholds[name] <= 1 for name in stream.policy.thresholds), thresholds
-    last = ThresholdChange.objects.filter(version=version).order_by("-sequence").first()
-    line = ThresholdChange.objects.create(
-        version=version,
-        sequence=last.sequence + 1 if last else 1,
-        thresholds=dict(thresholds),
-        because=because,
-        scores=scores,
-        expected_per_day=expected_per_day,
-        at=clock.now(),
-        by_id=None if by is None else by.pk,
-        why=why,
-    )
-    audit.record(
-        by,
-        "thresholds.changed",
-        str(version),
-        vertical=vertical.key,
-        why=why,
-        thresholds=dict(thresholds),
-        because=because,
-    )
-    log.info(
-        "thresholds changed",
-        extra={"model": version.model_name, "version": version.number, "because": because},
-    )
-    return line
 
 
 def _named(number: int | None) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import DatabaseError
 from rest_framework.test import APIClient
 
 from lepton_apps.audit.models import AuditEntry
@@ -93,3 +94,17 @@ def test_a_budget_that_cannot_be_is_refused(body: dict[str, Any], boss: APIClien
 )
 def test_a_question_that_makes_no_sense_is_refused(query: dict[str, str], api: APIClient) -> None:
     assert api.get(ADDRESS, query).status_code == 400
+
+
+def test_lines_of_budgets_and_thresholds_are_never_changed(boss: APIClient) -> None:
+    count_scores()
+    boss.put(ADDRESS, {"per_day": 25}, format="json")
+    for rows, changes in (
+        (AlertBudget.objects.all(), {"per_day": 1.0}),
+        (ThresholdChange.objects.all(), {"thresholds": {}}),
+    ):
+        assert rows.count() == 1
+        with pytest.raises(DatabaseError, match="never changed"):
+            rows.update(**changes)
+        with pytest.raises(DatabaseError, match="never changed"):
+            rows.delete()

@@ -4,6 +4,20 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
+# The name of who acted may go with the account; everything else stays as it was written.
+APPEND_ONLY = """
+CREATE FUNCTION threshold_lines_stay() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'rows of % are never changed or removed', TG_TABLE_NAME;
+END $$;
+CREATE TRIGGER threshold_lines_stay BEFORE DELETE OR UPDATE OF
+    version_id, sequence, thresholds, because, scores, expected_per_day, at, why
+    ON threshold_change FOR EACH ROW EXECUTE FUNCTION threshold_lines_stay();
+"""
+NOT_ANY_MORE = """
+DROP TRIGGER threshold_lines_stay ON threshold_change; DROP FUNCTION threshold_lines_stay();
+"""
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -60,4 +74,5 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.RunSQL(APPEND_ONLY, NOT_ANY_MORE),
     ]

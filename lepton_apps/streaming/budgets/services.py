@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,13 +15,14 @@ from lepton_apps.common import clock
 from lepton_apps.common.db import raw_connection, transaction
 from lepton_apps.common.errors import LeptonError
 from lepton_apps.common.metrics import ACHIEVED_PER_DAY, BUDGET_PER_DAY
-from lepton_apps.model_registry import services as registered
-from lepton_apps.model_registry.models import ThresholdChange
+from lepton_apps.model_registry.models import ModelVersion, ThresholdChange
 from lepton_apps.streaming.budgets import selectors
 from lepton_apps.streaming.budgets.planning import Situation, plan, worth_changing
 from lepton_apps.streaming.models import AlertBudget
 from lepton_apps.verticals import registry
 from lepton_apps.verticals.contract import Stream
+
+log = logging.getLogger(__name__)
 
 MOST_PER_DAY: Final = 1_000_000.0
 MOST_WHY: Final = 500  # characters
@@ -129,7 +131,7 @@ def _follow(now: Situation, by: User | None) -> ThresholdChange | None:
     if now.budget is None or now.budget.per_day is None:
         if now.line is None or now.line.because == ThresholdChange.Because.VERSION:
             return None
-        return registered.change_thresholds(
+        return _add_line(
             now.version,
             now.own,
             ThresholdChange.Because.VERSION,
@@ -141,7 +143,7 @@ def _follow(now: Situation, by: User | None) -> ThresholdChange | None:
     planned = plan(now, now.budget.kind, now.budget.per_day)
     if not worth_changing(now, planned) or planned.thresholds is None:
         return None
-    return registered.change_thresholds(
+    return _add_line(
         now.version,
         planned.thresholds,
         ThresholdChange.Because.BUDGET,
@@ -150,3 +152,44 @@ def _follow(now: Situation, by: User | None) -> ThresholdChange | None:
         scores=planned.scores,
         expected_per_day=planned.expected_per_day,
     )
+
+
+def _add_line(
+    version: ModelVersion,
+    thresholds: dict[str, float],
+    because: str,
+    by: User | None,
+    why: str,
+    *,
+    scores: int,
+    expected_per_day: float | None,
+) -> ThresholdChange:
+    """Add a line to the version's ledger, inside the caller's transaction. Servers follow it."""
+    vertical, stream = registry.stream(version.stream)
+    assert all(0 <= thresholds[name] <= 1 for name in stream.policy.thresholds), thresholds
+    last = ThresholdChange.objects.filter(version=version).order_by("-sequence").first()
+    line = ThresholdChange.objects.create(
+        version=version,
+        sequence=last.sequence + 1 if last else 1,
+        thresholds=thresholds,
+        because=because,
+        scores=scores,
+        expected_per_day=expected_per_day,
+        at=clock.now(),
+        by_id=None if by is None else by.pk,
+        why=why,
+    )
+    audit.record(
+        by,
+        "thresholds.changed",
+        str(version),
+        vertical=vertical.key,
+        why=why,
+        thresholds=thresholds,
+        because=because,
+    )
+    log.info(
+        "thresholds changed",
+        extra={"model": version.model_name, "version": version.number, "because": because},
+    )
+    return line

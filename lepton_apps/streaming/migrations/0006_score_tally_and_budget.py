@@ -7,6 +7,16 @@ from django.db import migrations, models
 # Rows of tallies are rewritten by every batch: a fill factor keeps those updates in their page.
 STORAGE = "ALTER TABLE score_tally SET (fillfactor = 60)"
 
+APPEND_ONLY = """
+CREATE FUNCTION budgets_stay() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'rows of % are never changed or removed', TG_TABLE_NAME;
+END $$;
+CREATE TRIGGER budgets_stay BEFORE DELETE OR UPDATE OF stream, kind, per_day, at, why
+    ON alert_budget FOR EACH ROW EXECUTE FUNCTION budgets_stay();
+"""
+NOT_ANY_MORE = "DROP TRIGGER budgets_stay ON alert_budget; DROP FUNCTION budgets_stay();"
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -79,4 +89,5 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.RunSQL(STORAGE, migrations.RunSQL.noop),
+        migrations.RunSQL(APPEND_ONLY, NOT_ANY_MORE),
     ]
