@@ -8,6 +8,7 @@ Shape suffixes: B = rows, K = bins, E = edges.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from datetime import datetime
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ PER_UNIT: Final = 16  # bins of one unit of log odds: the next edge lets some 6 
 EDGES_E: Final[NDArray[np.float64]] = 1 / (
     1 + np.exp(-np.linspace(LOWEST, HIGHEST, int((HIGHEST - LOWEST) * PER_UNIT) + 1))
 )
+EDGES: Final[list[float]] = EDGES_E.tolist()
 NUM_BINS: Final = len(EDGES_E) + 1
 
 # A row for each connection, which does one transaction at a time: nobody waits for anybody.
@@ -51,15 +53,20 @@ def send_scores(raw: RawConnection, stream: Stream, decided: Decided, now: datet
 
 def score_parameters(stream: Stream, decided: Decided, now: datetime) -> list[Any]:
     """What ``TALLY`` takes."""
-    bin_B = bins_of(decided.s_B)
-    count_K = np.bincount(bin_B)
-    loud_K = np.bincount(bin_B[decided.outcome_B > 0], minlength=len(count_K))
-    met = np.flatnonzero(count_K)
+    if len(decided.s_B) == 1:  # a single record over REST waits for each of these calls
+        met = [bisect_right(EDGES, float(decided.s_B[0]))]
+        counts, louds = [1], [int(decided.outcome_B[0] > 0)]
+    else:
+        bin_B = bins_of(decided.s_B)
+        count_K = np.bincount(bin_B)
+        loud_K = np.bincount(bin_B[decided.outcome_B > 0], minlength=len(count_K))
+        met_K = np.flatnonzero(count_K)
+        met, counts, louds = met_K.tolist(), count_K[met_K].tolist(), loud_K[met_K].tolist()
     return [
         stream.name,
         now.replace(minute=0, second=0, microsecond=0),
         decided.model_version,
-        IntArray(met.tolist()),
-        BigArray(count_K[met].tolist()),
-        BigArray(loud_K[met].tolist()),
+        IntArray(met),
+        BigArray(counts),
+        BigArray(louds),
     ]
