@@ -81,6 +81,8 @@ class Alert(models.Model):
             models.Index(fields=["vertical", "-id"], name="alert_list"),
             models.Index(fields=["vertical", "status", "-id"], name="alert_list_by_status"),
             models.Index(fields=["entity_key", "-id"], name="alert_of_entity"),
+            # How many a stream opened, day by day.
+            models.Index(fields=["stream", "opened_at"], name="alert_of_stream"),
             # What the worker folds into.
             models.Index(
                 fields=["fingerprint"],

@@ -13,6 +13,8 @@ from lepton_apps.api.account_serializers import TokenSerializer
 from lepton_apps.api.model_serializers import AlertModelSerializer
 from lepton_apps.common import clock
 from lepton_apps.streaming.batch import LABEL_AHEAD, is_absurd
+from lepton_apps.streaming.budgets.services import MOST_WHY
+from lepton_apps.streaming.models import AlertBudget
 from lepton_apps.streaming.replay.question import BY
 
 VERDICTS: Final = ("positive", "negative")
@@ -120,6 +122,20 @@ class AskReplaySerializer(serializers.Serializer[Any]):
         return attrs
 
 
+class SetBudgetSerializer(serializers.Serializer[Any]):
+    """``per_day`` null: no budget, the model's own thresholds hold."""
+
+    kind = serializers.ChoiceField(choices=AlertBudget.Kind.values, default=AlertBudget.Kind.ALERTS)
+    per_day = serializers.FloatField(allow_null=True)
+    why = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        default="",
+        max_length=MOST_WHY,
+        help_text="for the audit record",
+    )
+
+
 # Below: answers. They document; the views build the dicts.
 
 
@@ -162,6 +178,28 @@ class StreamSerializer(serializers.Serializer[Any]):
 
 class StreamListSerializer(serializers.Serializer[Any]):
     results = StreamSerializer(many=True)
+
+
+class BudgetSerializer(serializers.Serializer[Any]):
+    """What is wanted, what came, and the thresholds that hold."""
+
+    stream = serializers.CharField()
+    vertical = serializers.CharField()
+    model = serializers.CharField()
+    version = serializers.IntegerField(allow_null=True)
+    budget = serializers.DictField(allow_null=True)
+    kind = serializers.CharField()
+    achieved_per_day = serializers.FloatField()
+    expected_per_day = serializers.FloatField(allow_null=True)
+    rows_per_day = serializers.IntegerField()
+    scores = serializers.IntegerField()
+    thresholds = serializers.DictField(child=serializers.FloatField())
+    thresholds_because = serializers.CharField()
+    thresholds_since = serializers.DateTimeField(allow_null=True)
+    note = serializers.CharField()
+    days = serializers.ListField(child=serializers.DictField())
+    ledger = serializers.ListField(child=serializers.DictField())
+    preview = serializers.DictField(required=False)
 
 
 class ReasonSerializer(serializers.Serializer[Any]):
@@ -246,6 +284,9 @@ class AlertDetailSerializer(AlertSerializer):
     )
     facts = serializers.ListField(child=serializers.ListField(child=serializers.CharField()))
     evidence = serializers.DictField(help_text="What the vertical shows beside it; may be empty.")
+    thresholds = serializers.DictField(
+        child=serializers.FloatField(), help_text="Those that held at the time of the decision."
+    )
     labels = LabelSerializer(many=True)
     model = AlertModelSerializer(allow_null=True, help_text="null where the version has gone")
     decision = RecordSerializer(allow_null=True)

@@ -82,6 +82,19 @@ MODEL_INFO = Gauge(
 MODEL_RELOADS = Counter(
     "lepton_model_reloads", "Model versions loaded, by result.", ["model", "result"]
 )
+SCORE_THRESHOLD = Gauge(
+    "lepton_score_threshold",
+    "The score from which on this process acts, by the policy's name.",
+    ["stream", "name"],
+)
+BUDGET_PER_DAY = Gauge(
+    "lepton_alert_budget_per_day", "What the alert budget of a stream allows a day.", ["stream"]
+)
+ACHIEVED_PER_DAY = Gauge(
+    "lepton_alerts_achieved_per_day",
+    "What came in the last 24 hours, in the unit of the budget; alerts without one.",
+    ["stream"],
+)
 LABELS_APPLIED = Counter("lepton_labels_applied", "Labels that reached the state.", ["stream"])
 FEED_EVENTS = Counter("lepton_feed_events_delivered", "Event frames queued to sockets.", [])
 FEED_SOCKETS = Gauge("lepton_feed_sockets", "Open sockets of the live feed.", ["vertical"])

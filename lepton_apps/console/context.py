@@ -30,6 +30,7 @@ SECTIONS: Final = {
     "model-rollback": "models",
     "model-withdraw": "models",
     "model-retire": "models",
+    "budgets": "budgets",
     "panels": "panels",
     "people": "people",
     "person": "people",

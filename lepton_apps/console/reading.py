@@ -20,8 +20,8 @@ from lepton_apps.console.models import SavedView
 from lepton_apps.console.normals import Normals
 from lepton_apps.console.templatetags.console import percent
 from lepton_apps.model_registry import selectors as model_registry
-from lepton_apps.model_registry.models import ModelVersion
 from lepton_apps.streaming import selectors as streaming
+from lepton_apps.streaming.budgets import selectors as budgets
 from lepton_apps.streaming.models import Decision
 from lepton_apps.verticals import registry
 
@@ -78,25 +78,17 @@ def verdict(alert: Alert) -> str:
     sentence = f"Outcome {alert.outcome}: the score is {percent(alert.score)}"
     if version is None:
         return f"{sentence}."
-    reached = _reached(alert, version)
+    reached = _reached(alert)
     if reached is not None:
         name, threshold = reached
         sentence += f", at or above the {name} threshold of {percent(threshold)}"
     return f"{sentence} ({version})."
 
 
-def _reached(alert: Alert, version: ModelVersion) -> tuple[str, float] | None:
-    """The hardest threshold that the score reached, in the version that decided."""
-    try:
-        _, stream = registry.stream(alert.stream)
-    except LookupError:
-        return None  # the stream has gone since
-    thresholds = version.manifest.get("thresholds", {})
-    reached = [
-        (name, float(thresholds[name]))
-        for name in stream.policy.thresholds
-        if name in thresholds and alert.score >= thresholds[name]
-    ]
+def _reached(alert: Alert) -> tuple[str, float] | None:
+    """The hardest threshold that the score reached, of those that held when it was decided."""
+    held = budgets.thresholds_that_decided(alert)
+    reached = [(name, value) for name, value in held.items() if alert.score >= value]
     return reached[-1] if reached else None
 
 

@@ -134,3 +134,32 @@ class Retirement(models.Model):
 
     class Meta:
         db_table = "model_retirement"
+
+
+class ThresholdChange(models.Model):
+    """One line of a version's ledger: from ``at`` on, these thresholds. The last one holds.
+
+    A version without a line decides by the thresholds of its artifact.
+    """
+
+    class Because(models.TextChoices):
+        BUDGET = "budget"  # they follow from the stream's alert budget
+        VERSION = "version"  # the budget went: those of the artifact again
+
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="thresholds")
+    sequence = models.PositiveIntegerField()
+    thresholds = models.JSONField()  # by the policy's names, each above 0 and at most 1
+    because = models.CharField(max_length=16, choices=Because)
+    scores = models.BigIntegerField()  # of how many recent rows they followed
+    expected_per_day = models.FloatField(null=True)  # in the unit of the budget
+    at = models.DateTimeField()
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    why = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "threshold_change"
+        constraints = [
+            models.UniqueConstraint(fields=["version", "sequence"], name="threshold_change_in_turn")
+        ]

@@ -15,6 +15,7 @@ from lepton_apps.model_registry.models import (
     Retirement,
     Role,
     RoleChange,
+    ThresholdChange,
 )
 from lepton_apps.verticals import registry
 from lepton_apps.verticals.contract import Stream, Vertical
@@ -222,6 +223,19 @@ def best_baseline(version: ModelVersion) -> str | None:
 
 def was_champion(version: ModelVersion) -> bool:
     return RoleChange.objects.filter(version=version, role=Role.CHAMPION).exists()
+
+
+def threshold_lines(version: ModelVersion, limit: int = 20) -> list[ThresholdChange]:
+    """The newest lines of a version's ledger of thresholds, newest first."""
+    lines = ThresholdChange.objects.filter(version=version).select_related("by", "version")
+    return list(lines.order_by("-sequence")[:limit])
+
+
+def thresholds_at(version: ModelVersion, at: datetime) -> dict[str, float]:
+    """The thresholds that the version decided by at that moment."""
+    line = ThresholdChange.objects.filter(version=version, at__lte=at).order_by("-sequence").first()
+    own: dict[str, float] = version.manifest.get("thresholds", {})
+    return {**own, **(line.thresholds if line else {})}
 
 
 def _changes(model_name: str, role: str) -> QuerySet[RoleChange]:

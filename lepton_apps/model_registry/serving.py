@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from lepton_apps.common import clock
 from lepton_apps.common.db import raw_connection
 from lepton_apps.common.errors import UnavailableError
-from lepton_apps.common.metrics import MODEL_INFO, MODEL_RELOADS
+from lepton_apps.common.metrics import MODEL_INFO, MODEL_RELOADS, SCORE_THRESHOLD
 from lepton_apps.model_registry.cache import FileCache
 from lepton_apps.model_registry.loading import ModelRefusedError, load_files, open_scorer
 from lepton_apps.model_registry.models import Role
@@ -28,9 +29,13 @@ log = logging.getLogger(__name__)
 REFUSED_RETRY_S = 60.0  # a refused version is tried again, in case somebody repaired it
 
 HOLDER = """
-SELECT version.id, version.number
+SELECT version.id, version.number, line.id, line.thresholds::text
 FROM model_role_change AS change
 LEFT JOIN model_version AS version ON version.id = change.version_id
+LEFT JOIN LATERAL (
+    SELECT id, thresholds FROM threshold_change
+    WHERE version_id = version.id ORDER BY sequence DESC LIMIT 1
+) AS line ON true
 WHERE change.model_name = %s AND change.role = %s
 ORDER BY change.sequence DESC LIMIT 1
 """
@@ -48,8 +53,19 @@ class ServedModel:
     Shape suffixes: B = rows, F = features of the stream's schema, G = reasons.
     """
 
-    def __init__(self, stream: Stream, version_id: int, number: int, scorer: Scorer) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        version_id: int,
+        number: int,
+        scorer: Scorer,
+        line_id: int | None = None,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> None:
         schema = stream.extractor.schema
+        self.line_id = line_id  # of the version's ledger of thresholds; None: the artifact's hold
+        self.thresholds: Mapping[str, float] = {**scorer.thresholds, **(thresholds or {})}
+        self._stream = stream
         self.version_id = version_id
         self.number = number
         self.reasons: tuple[str, ...] = tuple(dict.fromkeys(schema.reasons))
@@ -60,9 +76,13 @@ class ServedModel:
         self._scorer = scorer
         self.base: float = scorer.base  # log odds of the usual row
 
-    @property
-    def thresholds(self) -> Mapping[str, float]:
-        return self._scorer.thresholds
+    def with_thresholds(
+        self, line_id: int | None, thresholds: Mapping[str, float] | None
+    ) -> ServedModel:
+        """The same version, deciding by another line of its ledger."""
+        return ServedModel(
+            self._stream, self.version_id, self.number, self._scorer, line_id, thresholds
+        )
 
     @property
     def usual(self) -> NDArray[np.float32]:
@@ -128,11 +148,12 @@ class ModelSource:
             row = raw_connection().execute(HOLDER, (self._stream.model_name, self._role)).fetchone()
             if row is None:
                 return
-            version_id, number = row
+            version_id, number, line_id, thresholds = row
             if version_id is None:
                 self._let_go()
             else:
-                self._follow(version_id, number)
+                line = None if thresholds is None else json.loads(thresholds)
+                self._follow(version_id, number, line_id, line)
         except (DjangoDatabaseError, psycopg.Error) as exc:
             if self._served is None:
                 self._check_at = 0.0
@@ -148,9 +169,21 @@ class ModelSource:
         if before is not None:
             MODEL_INFO.remove(self._stream.model_name, str(before.number), self._role)
 
-    def _follow(self, version_id: int, number: int) -> None:
-        """Load a version that is not the served one, and swap the reference when it is sound."""
+    def _follow(
+        self,
+        version_id: int,
+        number: int,
+        line_id: int | None,
+        thresholds: Mapping[str, float] | None,
+    ) -> None:
+        """Load a version that is not the served one, and swap the reference when it is sound.
+
+        Other thresholds of the served one swap the reference too: a batch is decided by one line.
+        """
         if self._served is not None and self._served.version_id == version_id:
+            if self._served.line_id != line_id:
+                self._served = self._served.with_thresholds(line_id, thresholds)
+                self._say_thresholds(self._served)
             return
         if self._refused is not None:
             refused_id, retry_at, _ = self._refused
@@ -161,7 +194,7 @@ class ModelSource:
         except ModelRefusedError as exc:
             self._refuse(version_id, number, exc)
             return
-        self._swap(ServedModel(self._stream, version_id, number, scorer))
+        self._swap(ServedModel(self._stream, version_id, number, scorer, line_id, thresholds))
 
     def _refuse(self, version_id: int, number: int, error: ModelRefusedError) -> None:
         self._refused = (
@@ -188,12 +221,27 @@ class ModelSource:
             MODEL_INFO.remove(model, str(before.number), self._role)
         MODEL_INFO.labels(model, str(served.number), self._role).set(1)
         MODEL_RELOADS.labels(model, "loaded").inc()
+        self._say_thresholds(served)
         log.info(
             "model loaded",
             extra={
                 "model": model,
                 "version": served.number,
                 "replaced": None if before is None else before.number,
+            },
+        )
+
+    def _say_thresholds(self, served: ServedModel) -> None:
+        if self._role != Role.CHAMPION:
+            return
+        for name in self._stream.policy.thresholds:
+            SCORE_THRESHOLD.labels(self._stream.name, name).set(served.thresholds[name])
+        log.info(
+            "thresholds taken up",
+            extra={
+                "model": self._stream.model_name,
+                "version": served.number,
+                "thresholds": dict(served.thresholds),
             },
         )
 

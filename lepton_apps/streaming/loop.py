@@ -87,6 +87,9 @@ class Loop(ABC):
     def idle(self) -> None:
         """Called after a poll that brought nothing."""
 
+    def look_after(self) -> None:
+        """Called between two batches, every few seconds: what need not be done with each."""
+
     def lost_track(self) -> None:
         """Called when positions are forgotten: drop what was remembered between batches."""
 
@@ -190,6 +193,7 @@ class Loop(ABC):
         if at >= self._housekeeping_at:
             self._housekeeping_at = at + HOUSEKEEPING_S
             keep_house(raw_connection())
+        self.look_after()
         if at - self._hinted_at >= HINT_S and self.positions.next_offsets:
             source.hint(self.positions.next_offsets)
             self._hinted_at = at

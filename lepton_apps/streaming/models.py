@@ -87,6 +87,45 @@ class KnowledgeTally(models.Model):
         db_table = "knowledge_tally"
 
 
+class ScoreTally(models.Model):
+    """How many scores of an hour fell into a bin; a row for each writer, added up to read."""
+
+    pk = models.CompositePrimaryKey("stream", "hour", "model_version", "writer", "bin")
+    stream = models.CharField(max_length=64)
+    hour = models.DateTimeField()  # of ``decided_at``
+    model_version = models.IntegerField()
+    writer = models.IntegerField()  # a connection's process; 0: all, once the hour is over
+    bin = models.IntegerField()  # see ``tallying``
+    count = models.BigIntegerField()
+    loud = models.BigIntegerField()  # of these: opened or joined an alert
+
+    class Meta:
+        db_table = "score_tally"
+
+
+class AlertBudget(models.Model):
+    """How many alerts of a stream people can read. Rows are added; the newest holds."""
+
+    class Kind(models.TextChoices):
+        ALERTS = "alerts"  # alerts opened
+        REVIEWS = "reviews"  # loud records, folded or not: each held payment is looked at
+        FALSE_ALARMS = "false_alarms"  # alerts that turn out to be nothing
+
+    id = models.BigAutoField(primary_key=True)
+    stream = models.CharField(max_length=64)
+    kind = models.CharField(max_length=16, choices=Kind)
+    per_day = models.FloatField(null=True)  # null: from here on none, the model's thresholds hold
+    at = models.DateTimeField()
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    why = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "alert_budget"
+        indexes = [models.Index(fields=["stream", "-id"], name="alert_budget_newest")]
+
+
 class Tick(models.Model):
     """A tick that was given to an extractor, so that a replay sees the same."""
 

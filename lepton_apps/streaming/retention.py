@@ -16,6 +16,16 @@ DAYS_AHEAD = 7
 MINUTES_KEPT = timedelta(days=8)  # of what workers read: a week, and the day that is compared
 # Of an advisory lock: one housekeeper at a time, and none while a backup reads (it holds it shared).
 LOCK = 0x1E9701
+TALLY_CLOSED = timedelta(hours=2)  # a transaction that began within the hour has ended by then
+# What each connection counted becomes one row. Who counts on, late, is added up the next time.
+ADD_UP = """
+WITH closed AS (DELETE FROM score_tally WHERE hour < %s AND writer <> 0 RETURNING *)
+INSERT INTO score_tally AS t (stream, hour, model_version, writer, bin, count, loud)
+SELECT stream, hour, model_version, 0, bin, sum(count), sum(loud) FROM closed
+GROUP BY stream, hour, model_version, bin
+ON CONFLICT (stream, hour, model_version, writer, bin) DO UPDATE
+SET count = t.count + excluded.count, loud = t.loud + excluded.loud
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +41,16 @@ def keep_house(raw: RawConnection) -> Housekeeping:
     """Make the partitions of the next days and drop those past their retention. Idempotent.
 
     Ticks are as old as their event time, and kept as long as decisions. Replays go by when they
-    ended. Nothing is waited for:
-    to drop a day while a backup reads would stop every writer behind it until the backup is done.
+    ended. Scores that were counted in hours gone by are added up. Nothing is waited for: to drop a
+    day while a backup reads would stop every writer behind it until the backup is done.
     """
-    today = clock.now().date()
+    now = clock.now()
+    today = now.date()
     made: list[str] = []
     dropped: list[str] = []
     for table in TIME_COLUMN:
         with transaction(raw):
-            free = raw.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK]).fetchone()
-            if not free or not free[0]:
+            if not _is_free(raw):
                 return Housekeeping(tuple(made), tuple(dropped), was_busy=True)
             there = _days(raw, table)
             oldest = today - timedelta(days=settings.RETENTION_DAYS[table])
@@ -56,10 +66,22 @@ def keep_house(raw: RawConnection) -> Housekeeping:
             raw.execute(f"DELETE FROM {table}_default WHERE {column} < %s", [_start(oldest)])  # noqa: S608
     oldest = today - timedelta(days=settings.RETENTION_DAYS["decision"])
     raw.execute("DELETE FROM tick WHERE at < %s", [_start(oldest)])
-    raw.execute("DELETE FROM stream_minute WHERE minute < %s", [clock.now() - MINUTES_KEPT])
+    raw.execute("DELETE FROM stream_minute WHERE minute < %s", [now - MINUTES_KEPT])
     oldest = today - timedelta(days=settings.RETENTION_DAYS["replay_run"])
     raw.execute("DELETE FROM replay_run WHERE finished_at < %s", [_start(oldest)])
+    with transaction(raw):
+        if not _is_free(raw):
+            return Housekeeping(tuple(made), tuple(dropped), was_busy=True)
+        raw.execute(ADD_UP, [now - TALLY_CLOSED])
+        oldest = today - timedelta(days=settings.RETENTION_DAYS["score_tally"])
+        raw.execute("DELETE FROM score_tally WHERE hour < %s", [_start(oldest)])
     return Housekeeping(tuple(made), tuple(dropped))
+
+
+def _is_free(raw: RawConnection) -> bool:
+    """Take the lock for this transaction, if nobody has it."""
+    row = raw.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK]).fetchone()
+    return bool(row and row[0])
 
 
 def next_days() -> list[date]:

@@ -22,6 +22,7 @@ from lepton_apps.streaming.copying import DECISION, decision_parameters
 from lepton_apps.streaming.loading import Loaded, keys_of, refuse_schema
 from lepton_apps.streaming.pipeline import Working
 from lepton_apps.streaming.store import BatchResult, ConflictError
+from lepton_apps.streaming.tallying import TALLY, score_parameters
 from lepton_apps.verticals.contract import Stream
 
 KEY, STATE, SHARD = range(3)
@@ -50,7 +51,8 @@ SAVE = f"""
 WITH keys AS ({store.KEYS} RETURNING 1),
     states AS ({store.PRIMARY} RETURNING 1),
     shards AS ({store.SECONDARY} RETURNING 1),
-    decisions AS ({DECISION} RETURNING 1)
+    decisions AS ({DECISION} RETURNING 1),
+    tally AS ({TALLY} RETURNING 1)
 SELECT 1 / ((SELECT count(*) FROM keys) = %b AND (SELECT count(*) FROM states) = %b
     AND (SELECT count(*) FROM shards) = %b AND (SELECT count(*) FROM decisions) = 1)::int
 """  # noqa: S608 - statements of ours
@@ -145,6 +147,7 @@ def save_one(raw: RawConnection, stream: Stream, result: BatchResult) -> None:
         *states,
         *shards,
         *decision_parameters(stream, decided, 0, None, result.now),
+        *score_parameters(stream, decided, result.now),
         1,
         num_states,
         num_shards,

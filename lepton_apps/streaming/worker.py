@@ -18,6 +18,7 @@ from lepton_apps.common.metrics import (
     RECORDS,
 )
 from lepton_apps.streaming.batch import Batch, Origin, Rejected
+from lepton_apps.streaming.budgets import services as budgets
 from lepton_apps.streaming.loading import load_knowledge, shards_of
 from lepton_apps.streaming.loop import OUTSIDE, Loop
 from lepton_apps.streaming.path import IdleTick, StreamPath, Taken
@@ -37,6 +38,8 @@ class Worker(Loop):
         super().__init__(path.stream.name, open_source, settings.WORKER_BATCH_SIZE)
         self.path = path
         self._idle_since: dict[int, float] = {}
+        self._review_at = 0.0  # of the monotonic clock
+        self._reviewed: int | None = None  # version whose thresholds were looked at last
 
     def lost_track(self) -> None:
         if self.positions.topic_id is None:
@@ -125,6 +128,21 @@ class Worker(Loop):
 
     def set_aside(self, rejected: Rejected) -> None:
         self._save([rejected.raw], Batch(rejected=[rejected]))
+
+    def look_after(self) -> None:
+        """Let thresholds follow the stream's budget: from time to time, and for a new champion."""
+        version = self.heartbeat.model_version
+        at = clock.monotonic()
+        if at < self._review_at and version == self._reviewed:
+            return
+        self._review_at, self._reviewed = at + settings.BUDGET_REVIEW_S, version
+        try:
+            budgets.review(self.path.stream)
+            budgets.export(self.path.stream)
+        except OUTSIDE:
+            raise
+        except Exception:  # records must go on, by the thresholds that hold
+            log.exception("thresholds not reviewed", extra={"stream": self.stream})
 
     def idle(self) -> None:
         """Let the clock drive event time in partitions that have been silent for a while."""

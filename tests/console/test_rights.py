@@ -24,6 +24,8 @@ PAGES = (
     "/alerts/{alert}/state/",
     "/records/{decision}/",
     "/streams/",
+    "/budgets/",
+    f"/budgets/{STREAM}/preview/?kind=alerts&per_day=5",
     f"/streams/{STREAM}/dead-letters/",
     f"/streams/{STREAM}/dead-letters/{{letter}}/",
     "/replay/",
@@ -43,6 +45,7 @@ LISTS = {
     "/streams/",
     "/replay/",
     "/models/",
+    "/budgets/",
     "/nav/",
 }  # everybody's, with what is theirs
 OF_FINTECH = tuple(page for page in PAGES if page not in LISTS)

@@ -27,6 +27,7 @@ from lepton_apps.api.serializers import (
 from lepton_apps.api.views.base import LeptonView, limit_of, query_of, user_of
 from lepton_apps.api.views.labels import label_row
 from lepton_apps.model_registry.summary import model_of_alert
+from lepton_apps.streaming.budgets.selectors import thresholds_that_decided
 from lepton_apps.streaming.selectors import decision_of
 
 FILTERS: Final = {
@@ -155,6 +156,7 @@ def _detail(alert: Alert) -> dict[str, Any]:
         "log_odds": alert.log_odds,
         "facts": alert.facts,
         "evidence": alert.evidence,
+        "thresholds": thresholds_that_decided(alert),
         "labels": [label_row(label) for label in labels],
         "model": model_of_alert(alert.stream, alert.model_version, alert.decided_at),
         "decision": decision

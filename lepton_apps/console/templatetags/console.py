@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 from django import template
@@ -20,6 +21,30 @@ def percent(score: float | None) -> str:
     if tenths == 1000 and score < 1:
         tenths = 999
     return f"{tenths / 10:.1f} %"
+
+
+@register.filter
+def score(value: float | None) -> str:
+    """A threshold, as sharp as it has to be in the tail: ``83.2 %``, ``99.987 %``."""
+    if not isinstance(value, float | int):
+        return ""
+    room = min(value, 1 - value)  # to the nearer end
+    digits = 1 if room >= 0.01 or room <= 0 else min(8, 1 - math.floor(math.log10(room * 100)))
+    return f"{value * 100:.{digits}f} %"
+
+
+@register.filter
+def compact(value: float | None) -> str:
+    """A count that may be a rate: ``1,250``, ``39.8``, ``40``."""
+    if not isinstance(value, float | int):
+        return "-"
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
+
+
+@register.filter
+def plain(value: float) -> str:
+    """A number as an input takes it, without separators."""
+    return f"{value:.15g}"
 
 
 @register.filter

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("streaming", "0004_knowledge_tally")]
+    dependencies = [("streaming", "0006_score_tally_and_budget")]
     operations = [
         migrations.CreateModel(
             name="StreamMinute",
