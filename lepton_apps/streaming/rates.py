@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from lepton_apps.common import clock, db
+from lepton_apps.streaming.tallying import EDGES
 
 SCORE_BINS: Final = 20  # of equal width over [0, 1]
-SAMPLED_PAGES: Final = 400  # of 8 KiB; some thousand decisions
-SAMPLED_FROM: Final = timedelta(hours=24)
+COUNTED_FROM: Final = timedelta(hours=24)
 MINUTES = """
 SELECT stream, extract(epoch FROM date_bin(%s, minute, %s))::bigint, sum(records)::bigint,
     max(lag)::bigint
@@ -22,15 +22,9 @@ FROM (
     WHERE stream = ANY(%s) AND minute >= %s GROUP BY stream, minute
 ) AS whole GROUP BY 1, 2 ORDER BY 1, 2
 """
-# Partitions are named by their day; the default one holds what no day has yet.
-PAGES = """
-SELECT coalesce(sum(pg_relation_size(to_regclass(name))) / 8192, 0)::bigint
-FROM unnest(%s::text[]) AS day (name) WHERE to_regclass(name) IS NOT NULL
-"""
 SCORES = """
-SELECT stream, least(width_bucket(score, 0, 1, %s), %s), count(*)
-FROM decision TABLESAMPLE SYSTEM (%s) REPEATABLE (1)
-WHERE decided_at >= %s AND stream = ANY(%s) GROUP BY 1, 2
+SELECT stream, bin, sum(count)::bigint FROM score_tally
+WHERE stream = ANY(%s) AND hour >= %s GROUP BY 1, 2
 """
 
 
@@ -53,17 +47,10 @@ def over_time(
 
 
 def score_spread(streams: Collection[str]) -> dict[str, list[int]]:
-    """How many decisions of the last day fall into each of ``SCORE_BINS``, from a sample of pages.
-
-    The table has no index by time or score, and a sample needs none: pages are picked at random,
-    and as many whether a thousand decisions were made or ten million.
-    """
-    now = clock.now()
-    days = [f"decision_{day:%Y%m%d}" for day in (now - SAMPLED_FROM, now)]
-    ((pages,),) = db.rows(PAGES, [[*days, "decision_default"]])
-    share = min(100.0, 100.0 * SAMPLED_PAGES / max(1, pages))  # per cent
+    """How many rows of the last day fall into each of ``SCORE_BINS``; whole hours count."""
     spread = {stream: [0] * SCORE_BINS for stream in streams}
-    parameters = [SCORE_BINS, SCORE_BINS, share, now - SAMPLED_FROM, list(streams)]
-    for stream, place, count in db.rows(SCORES, parameters):
-        spread[stream][place - 1] = count
+    for stream, bin_, count in db.rows(SCORES, [list(streams), clock.now() - COUNTED_FROM]):
+        # The upper edge: where the surest scores lie, a bin is far narrower than a bar.
+        score = EDGES[min(bin_, len(EDGES) - 1)]
+        spread[stream][min(SCORE_BINS - 1, int(score * SCORE_BINS))] += count
     return spread

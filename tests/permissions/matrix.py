@@ -103,6 +103,8 @@ NEW_ACCOUNT = {"username": "in valid", "role-fintech": "viewer", "role-weather":
 VERDICT = {"verdict": "positive"}
 LETTER = "streams/<str:stream>/dead-letters/<int:letter_id>"
 PERSON = "accounts/<str:username>"
+VERSION = "models/<str:model>/<int:number>"
+VERBS = ("promote", "rollback", "withdraw", "retire")
 API = "api/v1"
 
 ROWS = (
@@ -117,11 +119,33 @@ ROWS = (
     Row("POST", "alerts/<int:alert_id>/assign", Rule.OPERATOR, {"to": "nobody"}),
     Row("POST", "alerts/<int:alert_id>/resolve", Rule.OPERATOR, {"positive": "1"}),
     Row("POST", "alerts/<int:alert_id>/label", Rule.OPERATOR, {"positive": "1"}),
+    Row("GET", "alerts", Rule.SIGNED_IN),
+    Row("POST", "alerts/together", Rule.OPERATOR, {"act": "acknowledge", "id": "<int:alert_id>"}),
+    Row("GET", "overview", Rule.SIGNED_IN),
+    Row("GET", "records/<uuid:decision_id>", Rule.VIEWER),
+    Row("POST", "views", Rule.SIGNED_IN, {"name": "mine", "query": ""}),
+    Row("POST", "views/<int:view_id>/delete", Rule.SIGNED_IN),
     Row("GET", "streams", Rule.SIGNED_IN),
     Row("GET", "streams/<str:stream>/dead-letters", Rule.VIEWER),
     Row("GET", LETTER, Rule.VIEWER),
     Row("POST", f"{LETTER}/redrive", Rule.OPERATOR),
     Row("POST", f"{LETTER}/discard", Rule.OPERATOR),
+    Row("POST", "streams/<str:stream>/dead-letters/settle", Rule.OPERATOR, {"act": "discard"}),
+    Row("GET", "budgets", Rule.SIGNED_IN),
+    Row("GET", "budgets/<str:stream>/preview", Rule.VIEWER),
+    Row("POST", "budgets/<str:stream>/set", Rule.ADMIN, {"kind": "alerts", "per_day": "5"}),
+    Row("POST", "budgets/<str:stream>/clear", Rule.ADMIN),
+    Row("GET", "replay", Rule.SIGNED_IN),
+    Row("POST", "replay/start", Rule.OPERATOR, {"stream": STREAM, "since": "some day"}),
+    Row("GET", "replay/<int:run_id>", Rule.VIEWER),
+    Row("POST", "replay/<int:run_id>/cancel", Rule.OPERATOR),
+    Row("GET", "models", Rule.SIGNED_IN),
+    Row("GET", VERSION, Rule.VIEWER),
+    *(
+        Row("GET", f"{VERSION}/confirm/<str:verb>", Rule.ADMIN, fill={"verb": verb})
+        for verb in VERBS
+    ),
+    *(Row("POST", f"{VERSION}/{verb}", Rule.ADMIN, {"why": "", "role": "x"}) for verb in VERBS),
     Row("GET", "panels/<str:vertical>", Rule.VIEWER),
     Row("GET", "sign-in", Rule.OPEN),
     Row("POST", "sign-in", Rule.OPEN, {"username": "nobody", "password": "wrong"}),
@@ -158,6 +182,20 @@ ROWS = (
     Row("POST", f"{API}/streams/<str:name>/score", Rule.VIEWER, {"id": 1}),
     Row("POST", f"{API}/streams/<str:name>/decisions", Rule.OPERATOR, {"id": 1}),
     Row("POST", f"{API}/streams/<str:name>/resume", Rule.ADMIN),
+    Row("GET", f"{API}/streams/<str:name>/budget", Rule.VIEWER),
+    Row("PUT", f"{API}/streams/<str:name>/budget", Rule.ADMIN, {"per_day": -1}),
+    Row("POST", f"{API}/streams/<str:name>/replays", Rule.OPERATOR, {"since": "now"}),
+    Row("GET", f"{API}/replays", Rule.SIGNED_IN),
+    Row("GET", f"{API}/replays/<int:run_id>", Rule.VIEWER),
+    Row("POST", f"{API}/replays/<int:run_id>/cancel", Rule.OPERATOR),
+    Row("GET", f"{API}/models", Rule.SIGNED_IN),
+    Row("GET", f"{API}/models/<str:name>", Rule.VIEWER),
+    Row("GET", f"{API}/models/<str:name>/live", Rule.VIEWER),
+    Row("GET", f"{API}/models/<str:name>/versions/<int:number>", Rule.VIEWER),
+    Row("POST", f"{API}/models/<str:name>/versions/<int:number>/promote", Rule.ADMIN, {"why": ""}),
+    Row("POST", f"{API}/models/<str:name>/versions/<int:number>/retire", Rule.ADMIN, {"why": ""}),
+    Row("POST", f"{API}/models/<str:name>/rollback", Rule.ADMIN, {"why": ""}),
+    Row("POST", f"{API}/models/<str:name>/withdraw", Rule.ADMIN, {"why": ""}),
     Row("GET", f"{API}/alerts", Rule.SIGNED_IN),
     Row("GET", f"{API}/alerts/<int:alert_id>", Rule.VIEWER),
     Row("POST", f"{API}/alerts/<int:alert_id>/acknowledge", Rule.OPERATOR),

@@ -19,8 +19,11 @@ from lepton_apps.accounts import services
 from lepton_apps.accounts.models import Role
 from lepton_apps.audit.models import AuditEntry
 from lepton_apps.common import clock
+from lepton_apps.console.models import SavedView
+from lepton_apps.model_registry.services import register_version
 from lepton_apps.streaming.models import StreamHalt
-from tests.console.data import open_alert, save_dead_letter
+from tests.champions import PAYMENTS, payments_model
+from tests.console.data import open_alert, save_dead_letter, save_decision, save_replay
 from tests.permissions.matrix import (
     ANY,
     API,
@@ -97,10 +100,22 @@ SCOPES: dict[str, dict[str, Any]] = {
 
 
 # What stands in the places of routes, made anew for each request: give it a number of its own.
+def decided(number: int) -> object:
+    """A decision that is kept, with the alert that it opened."""
+    alert = open_alert(number)
+    save_decision(alert, number)
+    return alert.decision_id
+
+
 MADE: dict[str, Callable[[int], object]] = {
     "alert_id": lambda number: open_alert(number).pk,
     "letter_id": lambda number: save_dead_letter(b"{}"),
     "dead_letter_id": lambda number: save_dead_letter(b"{}"),
+    "decision_id": lambda number: decided(number),
+    "run_id": lambda number: save_replay().pk,
+    "view_id": lambda number: 0,  # of somebody who has none
+    "model": lambda number: STREAM,
+    "number": lambda number: 1,
     "token_id": lambda number: 0,  # of somebody who has none
     "name": lambda number: STREAM,
     "stream": lambda number: STREAM,
@@ -116,7 +131,9 @@ class Stage:
         self.sessions = {name: self._session(name) for name in PEOPLE}
         self.tokens = {asker.name: self._token(asker.name) for asker in BY_TOKEN}
         User.objects.filter(username="disabled admin").update(is_active=False)
+        register_version(PAYMENTS, payments_model(), None)
         self._number = 0
+        self.body: Any = None  # of the row whose path was asked for last
 
     def _session(self, name: str) -> str:
         if name != "one-time password":
@@ -162,6 +179,9 @@ class Stage:
             made["username"] = owner.get_username
         if owner is not None:
             made["token_id"] = lambda: services.create_token(None, owner, "to revoke")[0].pk
+            made["view_id"] = lambda: (
+                SavedView.objects.create(owner=owner, name=f"v{number}", made_at=clock.now()).pk
+            )
 
         def fill(match: re.Match[str]) -> str:
             place = match[1]
@@ -173,6 +193,13 @@ class Stage:
         if route.endswith("/resume"):
             StreamHalt.objects.filter(resumed_at=None).delete()
             StreamHalt.objects.create(stream=STREAM, reason="too many", at=clock.now())
+        if isinstance(row.body, dict):  # a thing that a form names, such as "<int:alert_id>"
+            self.body = {
+                name: PLACE.sub(fill, value) if isinstance(value, str) else value
+                for name, value in row.body.items()
+            }
+        else:
+            self.body = row.body
         address = PLACE.sub(fill, route.replace("^(?P<path>.*)$", "nothing-here"))
         is_page = not route.startswith(API) and route not in ("", "healthz", "readyz")
         return f"/{address}{'/' if is_page else ''}"
@@ -208,7 +235,7 @@ def ask(stage: Stage, row: Row, asker: Asker) -> Outcome | int:
     written = AuditEntry.objects.count()
     # JSON for endpoints, a form for pages.
     kind = {"format": "json"} if row.route.startswith(API) else {}
-    response = getattr(stage.client(asker), method)(path, row.body, **kind)
+    response = getattr(stage.client(asker), method)(path, stage.body, **kind)
     found = outcome_of(response)
     if row.rule is Rule.OPEN and found is Outcome.SIGN_IN and "Location" not in response:
         found = Outcome.IN  # a wrong password is said to be one, by the page itself

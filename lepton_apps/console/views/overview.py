@@ -11,6 +11,7 @@ from lepton_apps.console import overview
 from lepton_apps.console.views.base import is_htmx, page, readable
 from lepton_apps.console.views.streams import described
 from lepton_apps.streaming import selectors as streaming
+from lepton_apps.streaming.budgets.selectors import budget_overviews
 
 
 @require_GET
@@ -21,7 +22,9 @@ def overview_page(request: HttpRequest) -> HttpResponse:
     span = overview.span_of(request.GET.get("span", ""))
     streams = [described(each) for each in streaming.stream_overviews(seen)]
     opened = overview.alerts_of_day([stream["name"] for stream in streams])
+    budgets = {each["stream"]: each for each in budget_overviews(seen)}
     for stream in streams:
+        stream["budget"] = budgets.get(stream["name"])
         stream["alerts"] = opened[stream["name"]]
         moments = [part["watermark"] for part in stream["partitions"] if part["watermark"]]
         stream["newest"] = max(moments, default=None)
