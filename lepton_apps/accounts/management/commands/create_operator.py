@@ -21,7 +21,7 @@ class Command(LeptonCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("username")
+        parser.add_argument("username", help="the new account's name")
         parser.add_argument(
             "--vertical",
             action="append",

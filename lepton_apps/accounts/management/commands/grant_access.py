@@ -17,9 +17,11 @@ class Command(LeptonCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("username")
+        parser.add_argument("username", help="the account")
         parser.add_argument("vertical", help="the key of a registered vertical")
-        parser.add_argument("role", nargs="?", choices=Role.values)
+        parser.add_argument(
+            "role", nargs="?", choices=Role.values, help="may do what the ones before it may"
+        )
         parser.add_argument("--withdraw", action="store_true", help="take the role away")
 
     def handle(

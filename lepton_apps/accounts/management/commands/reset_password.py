@@ -18,7 +18,7 @@ class Command(LeptonCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("username")
+        parser.add_argument("username", help="the account")
 
     def handle(self, *, username: str, **options: Any) -> None:
         password = services.replace_password(None, services.account(username))

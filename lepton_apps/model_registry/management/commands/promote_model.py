@@ -23,7 +23,12 @@ class Command(LeptonCommand):
         names = ", ".join(sorted({model.name for model in selectors.models()}))
         parser.add_argument("model", help=f"one of: {names}")
         parser.add_argument("version", type=int, help="number of the version, see `models`")
-        parser.add_argument("--role", choices=Role.values, default=Role.CHAMPION.value)
+        parser.add_argument(
+            "--role",
+            choices=Role.values,
+            default=Role.CHAMPION.value,
+            help="the role to give (default: %(default)s)",
+        )
         parser.add_argument("--why", default="", help="written into the ledger and the audit")
         parser.add_argument(
             "--expect",
