@@ -11,23 +11,26 @@ from models_core.spec import Spec, SpecError
 
 if TYPE_CHECKING:
     from models_core.architectures.binary import BinaryModule
+    from models_core.architectures.network import Network
 
-_Module = TypeVar("_Module", bound="type[BinaryModule]")
+_Module = TypeVar("_Module", bound="type[Network]")
 
 _BUILT_IN = (
+    "cnn",
     "event_windows",
     "metric_vectors",
     "mlp",
     "tabular_ensemble",
 )  # each is a module of this package, imported when asked for
-_registered: dict[str, type[BinaryModule]] = {}
+_registered: dict[str, type[Network]] = {}
 
 
 def architecture(name: str) -> Callable[[_Module], _Module]:
     """Register a module class under ``name``.
 
-    The class is built as ``cls(num_features, **params)``; its keyword defaults are the
-    architecture's defaults. A name taken by another class is refused.
+    A ``BinaryModule`` is built as ``cls(num_features, **params)``, any other ``Network`` as
+    ``cls(sizes, **params)``; its keyword defaults are the architecture's defaults. A name taken by
+    another class is refused.
     """
 
     def register(cls: _Module) -> _Module:
@@ -44,27 +47,54 @@ def architecture_names() -> tuple[str, ...]:
     return tuple(sorted({*_BUILT_IN, *_registered}))
 
 
-def build(spec: Spec) -> BinaryModule:
+def build(spec: Spec) -> Network:
     """A fresh module for ``spec``, weights from torch's current random state.
 
     Raises:
         SpecError: the architecture is unknown, or does not take one of the parameters, or
-            refuses its value.
+            refuses its value, the inputs or the task.
     """
-    if spec.architecture not in _registered and spec.architecture in _BUILT_IN:
-        import_module(f"models_core.architectures.{spec.architecture}")
-    cls = _registered.get(spec.architecture)
-    if cls is None:
-        names = ", ".join(architecture_names())
-        raise SpecError(f"Unknown architecture {spec.architecture!r}. Registered: {names}.")
-    known = [name for name in inspect.signature(cls).parameters if name != "num_features"]
+    from models_core.architectures.binary import BinaryModule
+    from models_core.architectures.network import Sizes
+
+    cls = _class_of(spec.architecture)
+    known = list(inspect.signature(cls).parameters)[1:]  # the first one is the size
     unknown = sorted(set(spec.params) - set(known))
     if unknown:
         raise SpecError(
             f"Architecture {spec.architecture!r} has no parameter {', '.join(unknown)}. "
             f"It takes: {', '.join(known)}."
         )
+    make: Callable[..., Network] = cls
     try:
-        return cls(spec.num_features, **spec.params)
+        if issubclass(cls, BinaryModule):
+            if spec.inputs or spec.task != "binary":
+                raise ValueError("answers yes/no questions of one table, nothing else.")
+            return make(spec.num_features, **spec.params)
+        module = make(Sizes.of(spec), **spec.params)
     except (TypeError, ValueError) as error:
         raise SpecError(f"Architecture {spec.architecture!r}: {error}") from error
+    module.task = spec.task
+    return module
+
+
+def build_binary(spec: Spec) -> BinaryModule:
+    """``build`` for whoever can use nothing but a yes/no question of a table."""
+    from models_core.architectures.binary import BinaryModule
+
+    module = build(spec)
+    if not isinstance(module, BinaryModule):
+        raise SpecError(
+            f"Architecture {spec.architecture!r} is not of yes/no questions of a table."
+        )
+    return module
+
+
+def _class_of(name: str) -> type[Network]:
+    if name not in _registered and name in _BUILT_IN:
+        import_module(f"models_core.architectures.{name}")
+    cls = _registered.get(name)
+    if cls is None:
+        names = ", ".join(architecture_names())
+        raise SpecError(f"Unknown architecture {name!r}. Registered: {names}.")
+    return cls
