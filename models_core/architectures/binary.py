@@ -45,6 +45,8 @@ class BinaryModule(Network):
 
     def losses(self, inputs: Inputs, y: Tensor, focus: float = 0.0) -> Tensor:
         """Each member has its own loss: on the mean alone they would grow into one network."""
+        if self.task != "binary":
+            return super().losses(inputs, y, focus)
         logit_BK = self.member_logits(*inputs).float()
         return task_losses("binary", logit_BK, y.unsqueeze(1).expand_as(logit_BK), focus).mean(
             dim=1

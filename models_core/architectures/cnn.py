@@ -7,24 +7,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models_core.architectures.network import Network, Sizes
+from models_core.architectures.fronts import image_front
+from models_core.architectures.network import Encoder, Sizes
 from models_core.architectures.registry import architecture
-from models_core.architectures.scaling import ChannelScale
 
 _SMALLEST = 6  # pixels: what two pools leave something of
 
 
 @architecture("cnn")
-class Cnn(Network):
+class Cnn(Encoder):
     """Convolutions of ``width``, ``2 * width`` and ``2 * width`` channels, then ``dense`` units.
 
     With the defaults: 32, 64, 64 channels of 3 x 3, pools of 2 x 2 between them, 64 units.
 
     **Shape**
 
-    - Input: ``(B, C, H, W)`` float32, raw. Output: as the task has it.
+    - Input: ``(B, C, H, W)`` images or ``(B, T)`` sound, float32, raw. Output: as the task has it.
 
     **Example**
 
@@ -38,12 +39,11 @@ class Cnn(Network):
     def __init__(
         self, sizes: Sizes, *, width: int = 32, dense: int = 64, dropout: float = 0.1
     ) -> None:
-        super().__init__()
-        shape = sizes.only().shape
-        if len(shape) != 3 or min(shape[1:]) < _SMALLEST:
-            raise ValueError(f"takes images (C, H, W) of at least 6 x 6 pixels, not {shape}.")
+        super().__init__(sizes)
+        self.front, shape = image_front(sizes.only())
         channels, height, breadth = shape
-        self.scale = ChannelScale(shape, axis=1)
+        if min(height, breadth) < _SMALLEST:
+            raise ValueError(f"takes images of at least 6 x 6 pixels, not {shape}.")
         self.body = nn.Sequential(
             nn.Conv2d(channels, width, 3, padding=1),
             nn.ReLU(),
@@ -58,11 +58,11 @@ class Cnn(Network):
             nn.ReLU(),
             nn.Dropout(dropout),
         )
-        self.head = nn.Linear(dense, sizes.outputs)
+        self.finish(sizes, dense)
 
-    def prepare(self, train: Any, log_odds: float) -> None:
-        self.scale.learn(train.arrays[0])
+    def learn_input(self, array: NDArray[Any]) -> None:
+        self.front.learn(array)
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        answer: Tensor = self.head(self.body(self.scale(x_BCHW)))
-        return answer.squeeze(1) if self.task == "binary" else answer
+    def embed(self, x: Tensor) -> Tensor:
+        h_BD: Tensor = self.body(self.front(x))
+        return h_BD

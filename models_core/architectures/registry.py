@@ -15,13 +15,24 @@ if TYPE_CHECKING:
 
 _Module = TypeVar("_Module", bound="type[Network]")
 
-_BUILT_IN = (
-    "cnn",
-    "event_windows",
-    "metric_vectors",
-    "mlp",
-    "tabular_ensemble",
-)  # each is a module of this package, imported when asked for
+_BUILT_IN = {  # the module of this package that has it, imported when asked for
+    "autoencoder": "autoencoder",
+    "causal_transformer": "transformer",
+    "cnn": "cnn",
+    "event_windows": "event_windows",
+    "fusion": "fusion",
+    "graph_convolution": "graph",
+    "gru": "recurrent",
+    "inception": "inception",
+    "lstm": "recurrent",
+    "metric_vectors": "metric_vectors",
+    "mlp": "mlp",
+    "resnet": "resnet",
+    "rnn": "recurrent",
+    "tabular_ensemble": "tabular_ensemble",
+    "transformer": "transformer",
+}
+OUTPUTS = "outputs"  # taken by modules of tables that also answer other than yes or no
 _registered: dict[str, type[Network]] = {}
 
 
@@ -57,24 +68,30 @@ def build(spec: Spec) -> Network:
     from models_core.architectures.binary import BinaryModule
     from models_core.architectures.network import Sizes
 
-    cls = _class_of(spec.architecture)
-    known = list(inspect.signature(cls).parameters)[1:]  # the first one is the size
+    cls = class_of(spec.architecture)
+    taken = list(inspect.signature(cls).parameters.values())[1:]  # the first one is the size
+    known = [each.name for each in taken if each.name != OUTPUTS]
     unknown = sorted(set(spec.params) - set(known))
-    if unknown:
+    if unknown and not any(each.kind is each.VAR_KEYWORD for each in taken):
         raise SpecError(
             f"Architecture {spec.architecture!r} has no parameter {', '.join(unknown)}. "
             f"It takes: {', '.join(known)}."
         )
     make: Callable[..., Network] = cls
     try:
-        if issubclass(cls, BinaryModule):
-            if spec.inputs or spec.task != "binary":
-                raise ValueError("answers yes/no questions of one table, nothing else.")
+        if not issubclass(cls, BinaryModule):
+            return make(Sizes.of(spec), **spec.params)
+        if not spec.inputs and spec.task == "binary":
             return make(spec.num_features, **spec.params)
-        module = make(Sizes.of(spec), **spec.params)
+        size = Sizes.of(spec).only()
+        if OUTPUTS not in (each.name for each in taken):
+            raise ValueError("answers yes/no questions of one table, nothing else.")
+        if len(size.shape) != 1 or size.vocabulary or spec.task not in ("classes", "regression"):
+            raise ValueError(f"takes a table, and no task {spec.task}.")
+        module = make(size.shape[0], **{OUTPUTS: spec.outputs}, **spec.params)
     except (TypeError, ValueError) as error:
         raise SpecError(f"Architecture {spec.architecture!r}: {error}") from error
-    module.task = spec.task
+    module.asked(spec.task, spec.outputs)
     return module
 
 
@@ -90,9 +107,9 @@ def build_binary(spec: Spec) -> BinaryModule:
     return module
 
 
-def _class_of(name: str) -> type[Network]:
+def class_of(name: str) -> type[Network]:
     if name not in _registered and name in _BUILT_IN:
-        import_module(f"models_core.architectures.{name}")
+        import_module(f"models_core.architectures.{_BUILT_IN[name]}")
     cls = _registered.get(name)
     if cls is None:
         names = ", ".join(architecture_names())
