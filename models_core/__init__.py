@@ -14,16 +14,21 @@ if TYPE_CHECKING:
     from models_core.artifact import Artifact as Artifact
     from models_core.artifact import ArtifactError as ArtifactError
     from models_core.artifact import unpack as unpack
+    from models_core.augmentation import augmentation as augmentation
     from models_core.baselines import fit_boosted_trees as fit_boosted_trees
     from models_core.calibration import Calibration as Calibration
     from models_core.calibration import fit_calibration as fit_calibration
+    from models_core.data import Data as Data
     from models_core.engines import OnnxEngine as OnnxEngine
     from models_core.engines import Scorer as Scorer
     from models_core.evaluation import evaluate as evaluate
     from models_core.evaluation import threshold_for_budget as threshold_for_budget
     from models_core.model import Model as Model
-    from models_core.packing import load as load
+    from models_core.packing import load_module as load_module
     from models_core.packing import pack as pack
+    from models_core.saving import load as load
+    from models_core.saving import save as save
+    from models_core.spec import Input as Input
     from models_core.spec import Spec as Spec
     from models_core.spec import SpecError as SpecError
     from models_core.table import Table as Table
@@ -37,19 +42,24 @@ _HOME = {
     "Artifact": "artifact",
     "ArtifactError": "artifact",
     "Calibration": "calibration",
+    "Data": "data",
     "FitRecipe": "training",
+    "Input": "spec",
     "Model": "model",
     "OnnxEngine": "engines",
     "Scorer": "engines",
     "Spec": "spec",
     "SpecError": "spec",
     "Table": "table",
+    "augmentation": "augmentation",
     "evaluate": "evaluation",
     "fit": "training",
     "fit_boosted_trees": "baselines",
     "fit_calibration": "calibration",
-    "load": "packing",
+    "load": "saving",
+    "load_module": "packing",
     "pack": "packing",
+    "save": "saving",
     "threshold_for_budget": "evaluation",
     "unpack": "artifact",
 }

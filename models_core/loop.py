@@ -8,179 +8,246 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
 from models_core.architectures import build
-from models_core.architectures.binary import BinaryModule
-from models_core.evaluation import pr_auc
+from models_core.architectures.network import Network
+from models_core.augmentation import Augmentation
+from models_core.checkpoints import Checkpoints
+from models_core.distributed import Ranks, ranks, unsynced
 from models_core.model import Look, Model
+from models_core.optimizers import make_optimizers, rate_at, set_learning_rate
+from models_core.outputs import outputs_of
+from models_core.run_state import RunState
+from models_core.sampling import Sampler, row_weights, seed_of
+from models_core.scoring import watched
 from models_core.spec import Spec
-from models_core.table import Table
+from models_core.table import Rows
 from models_core.training import FitRecipe, Progress
+from models_core.transfer import freeze, start_from
+from models_core.usual import golden_of, reference_of
 
-_GOLDEN_ROWS = 16
 _TELL_EVERY = 25  # steps
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+class TooLittleMemoryError(MemoryError):
+    """Not even one row at a time fits."""
 
 
 def train_module(
-    spec: Spec, train: Table, validation: Table, recipe: FitRecipe, progress: Progress | None
+    spec: Spec,
+    train: Any,
+    validation: Any,
+    recipe: FitRecipe,
+    progress: Progress | None,
+    start: Model | None = None,
+    folder: Path | None = None,
 ) -> Model:
     """See ``fit``. The caller's random state and threads are left as they were."""
     device = _device(recipe.device)
     started = monotonic()
-    with _threads(recipe), torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with (
+        _threads(recipe),
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        ranks(recipe.shard, device) as among,
+    ):
         torch.manual_seed(recipe.seed)
         module = build(spec)
         module.prepare(train, _base_log_odds(train, recipe))
-        module = module.to(device)
-        history = _run(module, train, validation, recipe, started, progress)
+        if start is not None:
+            start_from(module, start)
+        freeze(module, recipe.freeze)
+        run = Training(module.to(device), train, validation, recipe, among, progress)
+        kept = None if folder is None else Checkpoints(folder, _run_id(spec, train, recipe, start))
+        history = run.through(started, kept)
     return Model(
         spec=spec,
         module=module.cpu().eval(),
         recipe=recipe,
-        reference_F=_reference(module, train),
-        golden_GF=_golden_rows(validation),
+        reference_F=reference_of(module, train),
+        golden=golden_of(validation),
         data_hash=train.hash,
         history=tuple(history),
         seconds=monotonic() - started,
     )
 
 
-def _run(
-    module: BinaryModule,
-    train: Table,
-    validation: Table,
-    recipe: FitRecipe,
-    started: float,
-    progress: Progress | None,
-) -> list[Look]:
-    device = next(module.parameters()).device
-    x_NF = torch.from_numpy(train.x_NF).to(device)
-    y_N = torch.from_numpy(train.y_N).to(device)
-    weight_N = _weights(train, recipe).to(device)
-    validation_x = torch.from_numpy(validation.x_NF).to(device)
-    optimizer = torch.optim.AdamW(
-        module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
-    first = _share_beside(module, x_NF, y_N, recipe)
-    is_settled = not first
-    history: list[Look] = []
-    best, best_weights, looks_since_best = -1.0, _copy_weights(module), 0
+class Losses(nn.Module):
+    """The loss as a module, so that what wraps modules (processes, compilers) sees all of it."""
 
-    for step, row_B in enumerate(_batches(len(train), recipe), start=1):
-        module.train()
-        row_B = row_B.to(device)
-        share = _share_done(step, monotonic() - started, recipe)
-        # By the clock too: a slow machine learns less of what is usual, and still weighs it.
-        if share >= first and not is_settled:
-            module.settle(train)
-            is_settled = True
-        _set_learning_rate(optimizer, _warmup_cosine(_within(share, first), recipe), recipe)
-        with torch.autocast(device.type, torch.bfloat16, enabled=_takes_bfloat16(recipe, device)):
-            if not is_settled:
-                loss = _beside(module, x_NF[row_B], y_N[row_B])
-            else:
-                loss = _loss(module, x_NF[row_B], y_N[row_B], weight_N[row_B])
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(module.parameters(), recipe.gradient_clip)
-        optimizer.step()
+    def __init__(self, module: Network, focus: float) -> None:
+        super().__init__()
+        self.module = module
+        self.focus = focus
 
-        is_over = step == recipe.steps or share >= 1.0
-        if not is_over and (not is_settled or step % recipe.evaluate_every):
-            if progress is not None and step % _TELL_EVERY == 0:
-                progress("fit", step, recipe.steps)
-            continue
-        score = pr_auc(validation.y_N, module_logits(module, validation_x))
-        history.append(Look(step=step, loss=float(loss.detach()), pr_auc=score))
-        if progress is not None:
-            progress("fit", step, recipe.steps)
-        if score > best:
-            best, best_weights, looks_since_best = score, _copy_weights(module), 0
+    def forward(self, beside: bool, y: Tensor, *inputs: Tensor) -> Tensor:
+        """``(B,)`` losses of rows; ``beside``: one number, of what is learned beside answers."""
+        if beside:
+            loss = self.module.auxiliary_loss(*inputs, y)
+            assert loss is not None  # asked before the first step
+            return loss.expand(len(y))
+        return self.module.losses(inputs, y, self.focus)
+
+
+class Training:
+    """A run: its data on the device, its state, and what one step does."""
+
+    def __init__(
+        self,
+        module: Network,
+        train: Rows,
+        validation: Rows,
+        recipe: FitRecipe,
+        among: Ranks,
+        progress: Progress | None,
+    ) -> None:
+        self.module, self.recipe, self.among = module, recipe, among
+        self.progress = progress if among.is_first else None
+        self.train, self.validation = train, validation
+        device = next(module.parameters()).device
+        self.device = device
+        self.inputs = tuple(torch.from_numpy(array).to(device) for array in train.arrays)
+        self.y_N = torch.from_numpy(train.target).to(device)
+        self.weight_N = torch.from_numpy(row_weights(train, recipe)).to(device)
+        self.validation_inputs = tuple(
+            torch.from_numpy(array).to(device) for array in validation.arrays
+        )
+        self.sampler = Sampler(train, recipe)
+        self.augmentation = Augmentation.parse(recipe.augment)
+        self.optimizers = make_optimizers(module, recipe)
+        losses = Losses(module, recipe.focal)
+        if recipe.compile:
+            losses.compile()
+        self.losses = among.wrapped(losses)
+        self.autocast = _autocast(recipe, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
+        self.state = RunState(micro_batch=recipe.micro_batch or self.sampler.size)
+        self.first = self._share_beside()
+
+    def through(self, started: float, kept: Checkpoints | None) -> list[Look]:
+        """Every step that is left, and the best weights in the end."""
+        recipe, state = self.recipe, self.state
+        if kept is not None:
+            state.resume(self, kept.newest())
+        for step in range(state.step + 1, recipe.steps + 1):
+            share = _share_done(step, monotonic() - started, recipe)
+            # By the clock too: a slow machine learns less of what is usual, and still weighs it.
+            if share >= self.first and not state.settled:
+                self.module.settle(self.train)
+                state.settled = True
+            set_learning_rate(self.optimizers, rate_at(_within(share, self.first), recipe))
+            loss = self.step(step)
+            state.step = step
+            is_over = step == recipe.steps or share >= 1.0
+            if is_over or (state.settled and step % recipe.evaluate_every == 0):
+                is_over = self._look(step, loss) or is_over
+            elif self.progress is not None and step % _TELL_EVERY == 0:
+                self.progress("fit", step, recipe.steps)
+            if is_over:
+                break
+            if kept is not None and step % recipe.checkpoint_every == 0 and self.among.is_first:
+                kept.save(step, *state.saved(self))
+        if self.progress is not None and state.history[-1].step < recipe.steps:
+            self.progress("fit", recipe.steps, recipe.steps)
+        self.module.load_state_dict(state.best_weights)
+        if kept is not None and self.among.is_first:
+            kept.clear()
+        return state.history
+
+    def step(self, step: int) -> Tensor:
+        """One step: gradients of a batch, in parts that fit the memory, and the optimizers."""
+        self.module.train()
+        row_B = self.sampler.rows_of(step)
+        while True:
+            # Chance is a function of the step, so that a run that goes on draws the same.
+            torch.manual_seed(seed_of(self.recipe.seed, step * self.among.world + self.among.rank))
+            for optimizer in self.optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            try:
+                loss = self._gradients(row_B)
+                break
+            except RuntimeError as error:
+                self._halve(error)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.gradient_clip)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
+        self.scaler.update()
+        return loss
+
+    def _gradients(self, row_B: Tensor) -> Tensor:
+        """Gradients of the mean loss over the whole batch; returns this process's part of it."""
+        beside = not self.state.settled
+        parts = torch.split(self.among.share(row_B).to(self.device), self.state.micro_batch)
+        total = torch.zeros((), device=self.device)
+        for number, part in enumerate(parts, start=1):
+            inputs = self.augmentation(tuple(array[part] for array in self.inputs))
+            with unsynced(self.losses, last=number == len(parts)), self.autocast:
+                loss_B = self.losses(beside, self.y_N[part], *inputs)
+                weighted_B = loss_B if beside else loss_B * self.weight_N[part]
+                loss = weighted_B.sum() / len(row_B)
+                # Processes average their gradients; the batch is the sum of their parts.
+                self.scaler.scale(loss * self.among.world).backward()
+            total += loss.detach()
+        return total
+
+    def _halve(self, error: RuntimeError) -> None:
+        """Go on with half as many rows at a time when that may help; raise otherwise."""
+        if not any(words in str(error).lower() for words in _NO_MEMORY):
+            raise error
+        if self.state.micro_batch == 1 or self.among.world > 1:
+            raise TooLittleMemoryError(
+                f"{self.state.micro_batch} rows at a time do not fit the memory of "
+                f"{self.device}. Choose a smaller architecture"
+                f"{'' if self.among.world == 1 else ', or a micro_batch for all processes'}."
+            ) from error
+        self.state.micro_batch = max(1, self.state.micro_batch // 2)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self.progress is not None:
+            self.progress(f"out of memory: {self.state.micro_batch} rows at a time", 0, 0)
+
+    def _look(self, step: int, loss: Tensor) -> bool:
+        """Measure on the validation rows; true when there was no better look for too long."""
+        state = self.state
+        output = outputs_of(self.module, self.validation_inputs)
+        score = watched(self.validation.task, self.validation.target, output, self.recipe.watch)
+        score = self.among.agreed(score)
+        state.history.append(Look(step=step, loss=float(loss), score=score))
+        if self.progress is not None:
+            self.progress("fit", step, self.recipe.steps)
+        if score > state.best or not state.best_weights:
+            state.best, state.looks_since_best = score, 0
+            state.best_weights = _copy_weights(self.module)
         else:
-            looks_since_best += 1
-        if is_over or looks_since_best >= recipe.patience:
-            break
+            state.looks_since_best += 1
+        return state.looks_since_best >= self.recipe.patience
 
-    if progress is not None and history[-1].step < recipe.steps:
-        progress("fit", recipe.steps, recipe.steps)
-    module.load_state_dict(best_weights)
-    return history
-
-
-def _set_learning_rate(optimizer: torch.optim.Optimizer, share: float, recipe: FitRecipe) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = recipe.learning_rate * share
+    def _share_beside(self) -> float:
+        """Which share of the run comes first, for what the module learns beside the answers."""
+        with torch.no_grad():
+            loss = self.module.auxiliary_loss(*(array[:2] for array in self.inputs), self.y_N[:2])
+        self.state.settled = loss is None
+        steps = self.recipe.steps
+        return 0.0 if loss is None else int(steps * self.recipe.auxiliary_share) / steps
 
 
-def _loss(module: BinaryModule, x_BF: Tensor, y_B: Tensor, weight_B: Tensor) -> Tensor:
-    logit_BK = module.member_logits(x_BF)
-    # Each member has its own loss: on the mean alone they would grow into one network.
-    loss_BK = functional.binary_cross_entropy_with_logits(
-        logit_BK.float(), y_B.unsqueeze(1).expand_as(logit_BK), reduction="none"
-    )
-    return (loss_BK.mean(dim=1) * weight_B).mean()
-
-
-def _beside(module: BinaryModule, x_BF: Tensor, y_B: Tensor) -> Tensor:
-    loss = module.auxiliary_loss(x_BF, y_B)
-    assert loss is not None  # asked before the first step
-    return loss
-
-
-def _share_beside(module: BinaryModule, x_NF: Tensor, y_N: Tensor, recipe: FitRecipe) -> float:
-    """Which share of the run comes first, for what the module learns beside the answers."""
-    with torch.no_grad():
-        has_any = module.auxiliary_loss(x_NF[:2], y_N[:2]) is not None
-    return int(recipe.steps * recipe.auxiliary_share) / recipe.steps if has_any else 0.0
+def _run_id(spec: Spec, train: Rows, recipe: FitRecipe, start: Model | None) -> dict[str, str]:
+    said = {name: value for name, value in recipe.to_dict().items() if name != "max_seconds"}
+    begun = "" if start is None else start.data_hash
+    return {"spec": spec.hash, "data": train.hash, "recipe": repr(said), "start": begun}
 
 
 def _within(share: float, first: float) -> float:
     """The share of its own phase that is done; each has a schedule of its own."""
     return share / first if share < first else (share - first) / max(1 - first, 1e-9)
-
-
-def module_logits(module: BinaryModule, x_NF: Tensor, rows: int = 4096) -> NDArray[np.float32]:
-    """``(N,)`` float32 logits in evaluation mode, ``rows`` at a time to bound the memory."""
-    module.eval()
-    with torch.inference_mode():
-        parts = [module(part_BF).float().cpu() for part_BF in torch.split(x_NF, rows)]
-    logits: NDArray[np.float32] = torch.cat(parts).numpy()
-    return logits
-
-
-def _batches(num_rows: int, recipe: FitRecipe) -> Iterator[Tensor]:
-    """``recipe.steps`` batches of row numbers; each epoch has an order of its own, by the seed."""
-    size = min(recipe.batch_size, num_rows)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    steps = 0
-    while steps < recipe.steps:
-        order_N = torch.randperm(num_rows, generator=generator)
-        for start in range(0, num_rows - size + 1, size):  # a short last batch would be noisy
-            yield order_N[start : start + size]
-            steps += 1
-            if steps == recipe.steps:
-                return
-
-
-def _weights(train: Table, recipe: FitRecipe) -> Tensor:
-    """What each row counts, with a mean of 1, so that the learning rate keeps its meaning."""
-    weight_N = np.where(train.y_N == 1, recipe.positive_weight, 1.0)
-    if train.weight_N is not None:
-        weight_N = weight_N * train.weight_N
-    return torch.from_numpy((weight_N / weight_N.mean()).astype(np.float32))
-
-
-def _base_log_odds(train: Table, recipe: FitRecipe) -> float:
-    rate = float((_weights(train, recipe) * torch.from_numpy(train.y_N)).mean())
-    rate = min(max(rate, 1e-6), 1 - 1e-6)  # weights of 0 may hide an answer
-    return math.log(rate / (1 - rate))
 
 
 def _share_done(step: int, seconds: float, recipe: FitRecipe) -> float:
@@ -194,41 +261,22 @@ def _share_done(step: int, seconds: float, recipe: FitRecipe) -> float:
     return max(by_steps, by_time) if by_time >= 0.5 else by_steps
 
 
-def _warmup_cosine(share: float, recipe: FitRecipe) -> float:
-    warmup = max(recipe.warmup_share, 1 / recipe.steps)
-    if share < warmup:
-        return (share + 1 / recipe.steps) / (warmup + 1 / recipe.steps)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (share - warmup) / max(1e-9, 1 - warmup))))
+def _base_log_odds(train: Rows, recipe: FitRecipe) -> float:
+    if train.task != "binary":
+        return 0.0
+    rate = float((row_weights(train, recipe) * train.target).mean())
+    rate = min(max(rate, 1e-6), 1 - 1e-6)  # weights of 0 may hide an answer
+    return math.log(rate / (1 - rate))
 
 
-def _reference(module: BinaryModule, train: Table) -> NDArray[np.float32]:
-    """The usual row: medians of the negatives, or the negative that looks the most usual."""
-    negative_NF = train.x_NF[train.y_N == 0]
-    if not module.columns_are_codes:
-        median_F: NDArray[np.float32] = np.median(negative_NF, axis=0).astype(np.float32)
-        return median_F
-    some_NF = np.ascontiguousarray(negative_NF[:: max(1, len(negative_NF) // 4096)])
-    z_N = module_logits(module, torch.from_numpy(some_NF))
-    usual_F: NDArray[np.float32] = some_NF[int(np.argmin(z_N))]
-    return usual_F
-
-
-def _golden_rows(validation: Table) -> NDArray[np.float32]:
-    """About 16 rows that pin a model down: positives and negatives, evenly over the table."""
-    half = _GOLDEN_ROWS // 2
-    chosen = []
-    for answer in (1, 0):
-        rows = np.flatnonzero(validation.y_N == answer)
-        chosen.append(rows[np.linspace(0, len(rows) - 1, min(half, len(rows))).astype(int)])
-    golden_GF: NDArray[np.float32] = validation.x_NF[np.concatenate(chosen)]
-    return golden_GF
-
-
-def _takes_bfloat16(recipe: FitRecipe, device: torch.device) -> bool:
-    if recipe.precision != "auto":
-        return recipe.precision == "bfloat16"
-    # A CPU without the instruction emulates it, slower than float32.
-    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+def _autocast(recipe: FitRecipe, device: torch.device) -> torch.autocast:
+    kind = torch.float16 if recipe.precision == "float16" else torch.bfloat16
+    enabled = recipe.precision in ("bfloat16", "float16")
+    if recipe.precision == "auto":
+        # A CPU without the instruction emulates it, slower than float32.
+        has_it = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+        enabled = device.type == "cuda" or has_it
+    return torch.autocast(device.type, kind, enabled=enabled)
 
 
 @contextmanager
@@ -241,7 +289,7 @@ def _threads(recipe: FitRecipe) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _copy_weights(module: BinaryModule) -> dict[str, Tensor]:
+def _copy_weights(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
 

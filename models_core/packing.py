@@ -55,7 +55,7 @@ def pack(
 
     from models_core.exporting import export_onnx
 
-    engine_bytes = export_onnx(model.module)
+    engine_bytes = export_onnx(model.binary)
     engine = OnnxEngine(engine_bytes)
     z_G = engine.logits(model.golden_GF)
     own_G = model.logits(model.golden_GF)
@@ -101,7 +101,7 @@ def _about(model: Model, files: Mapping[str, bytes]) -> dict[str, Any]:
     }
 
 
-def load(artifact: Artifact) -> BinaryModule:
+def load_module(artifact: Artifact) -> BinaryModule:
     """The artifact's torch module on the CPU, in evaluation mode, equal to the bit to the packed.
 
     Raises:
@@ -110,9 +110,9 @@ def load(artifact: Artifact) -> BinaryModule:
     """
     from safetensors.torch import load as load_tensors
 
-    from models_core.architectures import build
+    from models_core.architectures import build_binary
 
-    module = build(artifact.spec)
+    module = build_binary(artifact.spec)
     try:
         module.load_state_dict(load_tensors(artifact.weights))
     except RuntimeError as error:

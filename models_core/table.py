@@ -7,9 +7,33 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+
+class Rows(Protocol):
+    """What the training loop asks of a table, or of data of any kind."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def task(self) -> str: ...
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """The inputs, in the order in which a module takes them."""
+        ...
+
+    @property
+    def target(self) -> NDArray[Any]: ...
+
+    @property
+    def weight_N(self) -> NDArray[np.float32] | None: ...  # noqa: N802 - a shape suffix
+
+    @property
+    def hash(self) -> str: ...
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -50,10 +74,23 @@ class Table:
         object.__setattr__(self, "x_NF", np.ascontiguousarray(x_NF))
         object.__setattr__(self, "y_N", y_N.astype(np.float32))
         if self.weight_N is not None:
-            object.__setattr__(self, "weight_N", _checked_weights(self.weight_N, len(x_NF)))
+            object.__setattr__(self, "weight_N", checked_weights(self.weight_N, len(x_NF)))
 
     def __len__(self) -> int:
         return len(self.x_NF)
+
+    @property
+    def task(self) -> str:
+        """Always a yes/no question."""
+        return "binary"
+
+    @property
+    def arrays(self) -> tuple[NDArray[np.float32]]:
+        return (self.x_NF,)
+
+    @property
+    def target(self) -> NDArray[np.float32]:
+        return self.y_N
 
     @property
     def num_features(self) -> int:
@@ -80,13 +117,14 @@ class Table:
             )
 
 
-def _checked_weights(weight_N: NDArray[np.float32], num_rows: int) -> NDArray[np.float32]:
-    weight_N = np.asarray(weight_N, dtype=np.float32)
-    if weight_N.shape != (num_rows,):
-        raise ValueError(f"weight_N has shape {weight_N.shape}, x_NF has {num_rows} rows.")
-    if not np.isfinite(weight_N).all() or (weight_N < 0).any() or not weight_N.any():
+def checked_weights(weight_N: ArrayLike, num_rows: int) -> NDArray[np.float32]:
+    """Weights as float32, one for each row, or a ``ValueError`` that says what is wrong."""
+    checked_N = np.asarray(weight_N, dtype=np.float32)
+    if checked_N.shape != (num_rows,):
+        raise ValueError(f"weight_N has shape {checked_N.shape}, x_NF has {num_rows} rows.")
+    if not np.isfinite(checked_N).all() or (checked_N < 0).any() or not checked_N.any():
         raise ValueError("weight_N must be finite, at least 0, and not 0 everywhere.")
-    return weight_N
+    return checked_N
 
 
 def _describe(value: object) -> str:

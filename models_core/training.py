@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, get_type_hints
 
+from models_core.data import Data
 from models_core.spec import Scalar, Spec
 from models_core.table import Table
 
@@ -24,31 +27,44 @@ class FitRecipe:
     """How a model is trained. The defaults suit some 100,000 rows on two CPU cores.
 
     The same recipe, spec, data and number of threads give the same weights to the bit on one
-    machine. A run that ``max_seconds`` would cut short is hurried instead: from half of that time on
-    the learning rate falls with the clock, so that the weights are usable when time is up, but they
-    depend on the clock.
+    machine, also when the run was interrupted and went on from a checkpoint. A run that
+    ``max_seconds`` would cut short is hurried instead: from half of that time on the learning rate
+    falls with the clock, so that the weights are usable when time is up, but they depend on the
+    clock.
     """
 
     steps: int = 1200  # at most; the learning rate has fallen to 0 at the last one
-    batch_size: int = 2048
+    batch_size: int = 2048  # rows of a step, over all processes
+    micro_batch: int | None = None  # rows at a time; gradients of a batch add up. None: all at once
+    optimizer: Literal["adamw", "adafactor", "sgd", "muon"] = "adamw"
+    schedule: Literal["cosine", "linear", "constant", "one_cycle"] = "cosine"
     learning_rate: float = 8e-3
     weight_decay: float = 1e-2
     warmup_share: float = 0.05  # of the steps
     positive_weight: float = 1.0  # how many negatives a positive counts for, beside weight_N
+    class_weight: Literal["none", "balanced"] = "none"  # balanced: rare classes count as much
+    sampling: Literal["uniform", "balanced"] = "uniform"  # balanced: rare classes come as often
+    focal: float = 0.0  # exponent of the focal loss; 0: the plain loss
+    augment: str = ""  # what is done to training inputs: "jitter=0.05,mask=0.1"
     gradient_clip: float = 1.0  # largest norm of a gradient
     auxiliary_share: float = 0.7  # of the steps: first, for what some modules learn beside answers
-    evaluate_every: int = 100  # steps between looks at the validation table
-    patience: int = 6  # looks without a better PR-AUC before stopping
+    evaluate_every: int = 100  # steps between looks at the validation rows
+    watch: str = "auto"  # the metric that picks the best step; auto: the task's own
+    patience: int = 6  # looks without a better one before stopping
     max_seconds: float | None = None  # wall time of the fit, within a look
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where it is fast
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bf16 where fast
+    compile: bool = False  # torch.compile: worth its seconds on a GPU and in long runs
     device: Literal["cpu", "cuda", "auto"] = "auto"
+    shard: Literal["auto", "none", "ddp", "fsdp"] = "auto"  # under torchrun; auto: ddp
     # CPU threads; None is torch's choice, one for each core. Threads wait for each other at every
     # operation, which on cores that others use too costs far more than a second core gives.
     threads: int | None = 1
+    checkpoint_every: int = 500  # steps, where fit is given a folder for checkpoints
+    freeze: str = ""  # parameters whose names begin so, comma-separated, keep their values
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "evaluate_every", "patience"):
+        for name in ("steps", "batch_size", "evaluate_every", "patience", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
         for name in ("learning_rate", "positive_weight", "gradient_clip"):
@@ -57,49 +73,102 @@ class FitRecipe:
                 raise ValueError(f"{name}={value} must be above 0.")
         if self.weight_decay < 0 or not 0 <= self.warmup_share < 1:
             raise ValueError(f"{self.weight_decay=} or {self.warmup_share=} is out of range.")
+        if not 0 <= self.focal <= 10:
+            raise ValueError(f"focal={self.focal} is not in 0..10.")
         if not 0 < self.auxiliary_share < 1:
             raise ValueError(f"auxiliary_share={self.auxiliary_share} must be between 0 and 1.")
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads={self.threads} must be at least 1, or None.")
+        for name in ("threads", "micro_batch"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1, or None.")
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise ValueError(f"max_seconds={self.max_seconds} must be above 0, or None.")
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise ValueError(f"precision={self.precision!r} is not auto, float32 or bfloat16.")
-        if self.device not in ("cpu", "cuda", "auto"):
-            raise ValueError(f"device={self.device!r} is not cpu, cuda or auto.")
+        for name, choices in _choices().items():
+            if getattr(self, name) not in choices:
+                offered = ", ".join(choices[:-1])
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is not {offered} or {choices[-1]}."
+                )
 
     def to_dict(self) -> dict[str, Scalar | None]:
         return asdict(self)
 
 
+def _choices() -> dict[str, tuple[str, ...]]:
+    """The fields of a recipe that take one of a few words."""
+    hints: Mapping[str, Any] = get_type_hints(FitRecipe)
+    return {
+        name: get_args(hint)
+        for name, hint in hints.items()
+        if get_args(hint)[:1] and isinstance(get_args(hint)[0], str)
+    }
+
+
 def fit(
     spec: Spec,
-    train: Table,
-    validation: Table,
+    train: Table | Data,
+    validation: Table | Data | None = None,
     recipe: FitRecipe | None = None,
     progress: Progress | None = None,
+    *,
+    start: Model | None = None,
+    checkpoints: Path | str | None = None,
 ) -> Model:
-    """Train a model on ``train``; ``validation`` picks the best step by PR-AUC.
+    """Train a model on ``train``; ``validation`` picks the best step.
 
     Args:
-        spec: what to build; ``num_features`` must be the tables'.
-        train, validation: split them by time, never at random, or the future leaks.
+        spec: what to build; its inputs and task must be those of the data.
+        train, validation: split them by time, never at random, or the future leaks. Without a
+            ``validation`` the last fifth of ``train`` is taken for it.
         recipe: how; ``FitRecipe()`` when left out.
         progress: called as ``progress("fit", step, steps)`` at each look and at the end.
+        start: begin with the weights of this model wherever names and shapes agree.
+        checkpoints: a folder; the run saves its state there and goes on from it when called
+            again with the same spec, data and recipe, to the bit as if it had not stopped.
 
     Raises:
         SpecError: the architecture or a parameter is unknown.
-        ValueError: widths differ, a table lacks positives or negatives, or CUDA is asked for
+        ValueError: sizes differ, a binary part lacks positives or negatives, or CUDA is asked for
             where there is none.
+        CheckpointError: the folder holds the run of another spec, data or recipe.
     """
-    for name, table in (("train", train), ("validation", validation)):
-        if table.num_features != spec.num_features:
-            raise ValueError(
-                f"The {name} table has {table.num_features} features, "
-                f"the spec has {spec.num_features}."
-            )
-        table.require_both_answers(name)
+    if validation is None:
+        train, validation = _cut(train)
+    parts = [
+        _for_spec(spec, name, part) for name, part in (("train", train), ("validation", validation))
+    ]
 
     from models_core.loop import train_module
 
-    return train_module(spec, train, validation, recipe or FitRecipe(), progress)
+    folder = None if checkpoints is None else Path(checkpoints)
+    return train_module(spec, parts[0], parts[1], recipe or FitRecipe(), progress, start, folder)
+
+
+def _cut(train: Table | Data) -> tuple[Data, Data]:
+    data = (
+        train
+        if isinstance(train, Data)
+        else Data(train.x_NF, train.y_N.astype(int), "binary", weight_N=train.weight_N)
+    )
+    at = len(data) * 4 // 5
+    return data.rows(slice(0, at)), data.rows(slice(at, None))
+
+
+def _for_spec(spec: Spec, name: str, part: Table | Data) -> Table | Data:
+    """The part as the module takes it: a ``Table`` where the spec is of one."""
+    if isinstance(part, Data) and not spec.inputs:
+        part = part.as_table()
+    if isinstance(part, Table):
+        if spec.inputs or part.num_features != spec.num_features:
+            raise ValueError(
+                f"The {name} table has {part.num_features} features, "
+                f"the spec has {spec.num_features}."
+            )
+        part.require_both_answers(name)
+        return part
+    wanted = {name: size.shape for name, size in spec.sizes.items()}
+    given = {name: size.shape for name, size in part.sizes.items()}
+    if wanted != given or spec.task != part.task:
+        raise ValueError(
+            f"The {name} data is {part.task} of {given}, the spec is {spec.task} of {wanted}."
+        )
+    return part

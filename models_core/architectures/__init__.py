@@ -5,6 +5,6 @@ The registry knows names without importing torch; building a module imports it.
 
 from __future__ import annotations
 
-from models_core.architectures.registry import architecture, architecture_names, build
+from models_core.architectures.registry import architecture, architecture_names, build, build_binary
 
-__all__ = ["architecture", "architecture_names", "build"]
+__all__ = ["architecture", "architecture_names", "build", "build_binary"]

@@ -6,12 +6,12 @@ T = bins of a feature.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
 
-from models_core.table import Table
+from models_core.architectures.network import Inputs, Network, task_losses
 
 # Beyond this many standard deviations a feature's tail would drown its body: it is taken on a
 # log scale instead.
@@ -19,7 +19,7 @@ _HEAVY_TAIL_SD = 8.0
 _TAIL = 0.001  # training quantiles beyond which a value is clipped, at either end
 
 
-class BinaryModule(nn.Module, ABC):
+class BinaryModule(Network):
     """Raw features to logits of one yes/no question.
 
     Derived classes give ``member_logits``; each member is trained on its own loss and their mean
@@ -31,26 +31,9 @@ class BinaryModule(nn.Module, ABC):
     - Output: ``(B,)`` float32 logits, no sigmoid. Higher is more likely positive.
     """
 
-    columns_are_codes = False  # then medians mean nothing
-
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.num_features = num_features
-
-    @abstractmethod
-    def prepare(self, train: Table, log_odds: float) -> None:
-        """Learn the scale of raw features from training rows, and start at the base rate.
-
-        Called once by fit, before the first step. Without the base rate a rare answer costs the
-        first hundreds of steps.
-        """
-
-    def auxiliary_loss(self, x_BF: Tensor, y_B: Tensor) -> Tensor | None:
-        """What is learned beside the answers, such as what comes next; None: nothing."""
-        return None
-
-    def settle(self, train: Table) -> None:
-        """Called when what ``auxiliary_loss`` asks for has been learned, before the answers are."""
 
     def details(self, x_BF: Tensor) -> Tensor | None:
         """``(B, D)``: what the module can say of each row beside its logit; None: nothing."""
@@ -59,6 +42,15 @@ class BinaryModule(nn.Module, ABC):
     @abstractmethod
     def member_logits(self, x_BF: Tensor) -> Tensor:
         """``(B, K)`` logits, one for each member."""
+
+    def losses(self, inputs: Inputs, y: Tensor, focus: float = 0.0) -> Tensor:
+        """Each member has its own loss: on the mean alone they would grow into one network."""
+        if self.task != "binary":
+            return super().losses(inputs, y, focus)
+        logit_BK = self.member_logits(*inputs).float()
+        return task_losses("binary", logit_BK, y.unsqueeze(1).expand_as(logit_BK), focus).mean(
+            dim=1
+        )
 
     def forward(self, x_BF: Tensor) -> Tensor:
         logit_B: Tensor = self.member_logits(x_BF).mean(dim=1)

@@ -127,8 +127,9 @@ class EventWindows(JoinedModule):
         self.memory_MC.copy_(kept_MC[torch.arange(room).clamp(max=len(kept_MC) - 1)])
         self.memory_square_M.copy_((self.memory_MC**2).sum(dim=1))
 
-    def auxiliary_loss(self, x_BF: Tensor, y_B: Tensor) -> Tensor:
+    def auxiliary_loss(self, *inputs_and_y: Tensor) -> Tensor:
         """The mean surprise of the events of the batch's negatives, in nats."""
+        x_BF, y_B = inputs_and_y
         class_BW = self._classes(x_BF)
         hidden_BW = torch.rand(class_BW.shape, device=x_BF.device) < _SOME_UNKNOWN
         class_BW = torch.where(hidden_BW & (class_BW > _NOTHING), _UNKNOWN, class_BW)

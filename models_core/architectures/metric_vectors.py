@@ -85,8 +85,9 @@ class MetricVectors(JoinedModule):
             self.miss_M.copy_(miss_NM.square().mean(dim=0).sqrt().clamp(min=_LEAST_MISS))
         super().settle(train)
 
-    def auxiliary_loss(self, x_BF: Tensor, y_B: Tensor) -> Tensor:
+    def auxiliary_loss(self, *inputs_and_y: Tensor) -> Tensor:
         """The mean squared miss over the batch's negatives, with some metrics hidden."""
+        x_BF, y_B = inputs_and_y
         hidden_BM = torch.rand(len(x_BF), self.metrics, device=x_BF.device) < _HIDDEN
         expected_BM = self._expected(torch.where(hidden_BM, 0.0, x_BF[:, : self.metrics]))
         miss_BM = (x_BF[:, : self.metrics] - expected_BM).clamp(-10, 10) * self.used_M

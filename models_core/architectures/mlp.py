@@ -5,12 +5,13 @@ Shape suffixes: B = batch, N = training rows, F = features, D = width.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from models_core.architectures.binary import BinaryModule, FeatureScale
 from models_core.architectures.registry import architecture
-from models_core.table import Table
 
 
 @architecture("mlp")
@@ -19,7 +20,7 @@ class Mlp(BinaryModule):
 
     **Shape**
 
-    - Input: ``(B, F)`` float32, raw. Output: ``(B,)`` float32 logits.
+    - Input: ``(B, F)`` float32, raw. Output: as the task has it.
 
     **Example**
 
@@ -28,7 +29,13 @@ class Mlp(BinaryModule):
     """
 
     def __init__(
-        self, num_features: int, *, width: int = 256, depth: int = 2, dropout: float = 0.1
+        self,
+        num_features: int,
+        *,
+        width: int = 256,
+        depth: int = 2,
+        dropout: float = 0.1,
+        outputs: int = 1,
     ) -> None:
         super().__init__(num_features)
         if width < 1 or depth < 1:
@@ -38,13 +45,17 @@ class Mlp(BinaryModule):
         for fan_in in [num_features] + [width] * (depth - 1):
             layers += [nn.Linear(fan_in, width), nn.ReLU(), nn.Dropout(dropout)]
         self.hidden = nn.Sequential(*layers)
-        self.head = nn.Linear(width, 1)
+        self.head = nn.Linear(width, outputs)
 
-    def prepare(self, train: Table, log_odds: float) -> None:
-        self.scale.learn(torch.from_numpy(train.x_NF))
+    def prepare(self, train: Any, log_odds: float) -> None:
+        self.scale.learn(torch.from_numpy(train.arrays[0]))
+        self.learn_answers(train)
         nn.init.constant_(self.head.bias, log_odds)
 
     def member_logits(self, x_BF: Tensor) -> Tensor:
         h_BD = self.hidden(self.scale(x_BF))
         logit_B1: Tensor = self.head(h_BD)
         return logit_B1
+
+    def forward(self, x_BF: Tensor) -> Tensor:
+        return self.answered(self.member_logits(x_BF))

@@ -12,13 +12,15 @@ D = width.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models_core.architectures.binary import BinaryModule, quantiles
+from models_core.architectures.network import Inputs, task_losses
 from models_core.architectures.registry import architecture
-from models_core.table import Table
 
 # Bins are cut at sigmoid(-6..6) of the training distribution: even in log odds, so that the tails
 # (0.25 % to 99.75 %), where rare positives live, get as many bins as the body.
@@ -82,7 +84,7 @@ class TabularEnsemble(BinaryModule):
 
     **Shape**
 
-    - Input: ``(B, F)`` float32, raw. Output: ``(B,)`` float32 logits, the mean of the members'.
+    - Input: ``(B, F)`` float32, raw. Output: as the task has it, the mean of the members'.
 
     **Example**
 
@@ -102,6 +104,7 @@ class TabularEnsemble(BinaryModule):
         width: int = 64,
         bins: int = 12,
         dropout: float = 0.0,
+        outputs: int = 1,
     ) -> None:
         super().__init__(num_features)
         if min(members, width, bins) < 1:
@@ -115,21 +118,40 @@ class TabularEnsemble(BinaryModule):
         bound = width**-0.5
         self.first_shift_KD = nn.Parameter(torch.empty(members, width).uniform_(-bound, bound))
         self.second_shift_KD = nn.Parameter(torch.empty(members, width).uniform_(-bound, bound))
-        self.head_KD = nn.Parameter(torch.empty(members, width).uniform_(-bound, bound))
-        self.head_K = nn.Parameter(torch.zeros(members))
+        # A head of its own for each member, and one more dimension where there are several answers.
+        several = (outputs,) if outputs > 1 else ()
+        self.head_KD = nn.Parameter(torch.empty(*several, members, width).uniform_(-bound, bound))
+        self.head_K = nn.Parameter(torch.zeros(*several, members))
 
-    def prepare(self, train: Table, log_odds: float) -> None:
-        self.bins.learn(torch.from_numpy(train.x_NF))
+    def prepare(self, train: Any, log_odds: float) -> None:
+        self.bins.learn(torch.from_numpy(train.arrays[0]))
+        self.learn_answers(train)
         nn.init.constant_(self.head_K, log_odds)
 
     def member_logits(self, x_BF: Tensor) -> Tensor:
         return (self._units(x_BF) * self.head_KD).sum(dim=-1) + self.head_K
 
+    def losses(self, inputs: Inputs, y: Tensor, focus: float = 0.0) -> Tensor:
+        """Each member's own loss, also where the answer is a class or values."""
+        if self.task == "binary":
+            return super().losses(inputs, y, focus)
+        units_BKD = self._units(*inputs)
+        # (members, B, O): what each member answers.
+        raw_KBO = torch.einsum("bkd,...kd->kb...", units_BKD, self.head_KD)
+        raw_KBO = raw_KBO + self.head_K.movedim(-1, 0).unsqueeze(1)
+        raw_KBO = raw_KBO.reshape(*raw_KBO.shape[:2], -1).float()
+        if self.answer_scale is not None:
+            y = (y - self.answer_scale.mean_O) / self.answer_scale.sd_O
+        of_members = [task_losses(self.task, raw_BO, y, focus) for raw_BO in raw_KBO]
+        return torch.stack(of_members).mean(dim=0)
+
     def forward(self, x_BF: Tensor) -> Tensor:
         # The mean over members as one product of K * D: the same number, at a third of the cost.
-        mean_head_1D = self.head_KD.flatten().unsqueeze(0) / len(self.head_K)
-        bias_1 = self.head_K.mean().unsqueeze(0)
-        return functional.linear(self._units(x_BF).flatten(1), mean_head_1D, bias_1).squeeze(1)
+        head_OKD = self.head_KD if self.head_KD.ndim == 3 else self.head_KD.unsqueeze(0)
+        mean_head_OD = head_OKD.flatten(1) / head_OKD.shape[1]
+        bias_O = self.head_K.mean(dim=-1).reshape(-1)
+        raw_BO = functional.linear(self._units(x_BF).flatten(1), mean_head_OD, bias_O)
+        return self.answered(raw_BO)
 
     def _units(self, x_BF: Tensor) -> Tensor:
         h_B1D = self.first(self.bins(x_BF)).unsqueeze(1)

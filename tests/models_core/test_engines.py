@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models_core import Scorer, Spec, Table, unpack
-from models_core.architectures import build
+from models_core.architectures import build_binary
 from models_core.engines import EngineError, OnnxEngine
 from models_core.exporting import export_onnx
 
@@ -19,7 +19,7 @@ def scorer(packed: dict[str, bytes]) -> Scorer:
 def engine(request: pytest.FixtureRequest) -> OnnxEngine:
     """A width that is no multiple of any vector's, so that rests would show."""
     torch.manual_seed(3)
-    module = build(Spec(request.param, 37))
+    module = build_binary(Spec(request.param, 37))
     module.prepare(
         Table(torch.randn(500, 37).numpy(), np.tile(np.array([0, 1], np.float32), 250)), -4.0
     )
