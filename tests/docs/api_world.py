@@ -12,32 +12,45 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from io import StringIO
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import numpy as np
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
 
 from lepton_apps.accounts.models import Role, VerticalAccess
+from lepton_apps.common import clock
 from lepton_apps.common.db import raw_connection
+from lepton_apps.model_registry.services import promote, register_version
 from lepton_apps.streaming.halting import halt
 from lepton_apps.streaming.kafka import Admin
+from lepton_apps.streaming.models import ReplayRun, ScoreTally
 from lepton_apps.streaming.path import StreamPath
+from lepton_apps.streaming.replay import running
+from lepton_apps.streaming.replay import services as replays
+from lepton_apps.streaming.replay.question import Question
+from lepton_apps.streaming.tallying import bins_of
 from lepton_apps.streaming.worker import Worker
-from tests.champions import PAYMENTS, install, payment, payments_model
+from lepton_apps.verticals.contract import Trained
+from tests.champions import PAYMENTS, payment, payments_model
 from tests.console.data import save_dead_letter
 from tests.docs.api_page import Request
+from tests.streaming.replays import LONG_AGO
 from tests.streaming.sources import InMemorySource, log
 
 PATIENCE_S = 30.0
+STARTER: Final = "fintech.transactions.starter"
 MAKERS: Final[list[tuple[re.Pattern[str], Callable[..., None]]]] = []
 
 
 @dataclass(frozen=True)
 class Answer:
     status: int
-    body: Any  # of JSON
+    body: Any  # of JSON; else its text
 
 
 @dataclass(frozen=True)
@@ -70,7 +83,10 @@ class World:
         try:
             client.request(request.method, target, request.body, dict(request.headers))
             answer = client.getresponse()
-            return Answer(answer.status, json.loads(answer.read()))
+            body = answer.read()
+            if answer.headers.get_content_type() == "application/json":
+                return Answer(answer.status, json.loads(body))
+            return Answer(answer.status, body.decode())
         finally:
             client.close()
 
@@ -87,9 +103,11 @@ def people(person: Callable[..., Any]) -> str:
     """Ann, who is an admin of payments, and her token, made as the page says."""
     ann = person("ann")
     VerticalAccess.objects.create(user=ann, vertical="fintech", role=Role.ADMIN)
+    number_next("accounts_apitoken", 7)
     said = StringIO()
     call_command("create_token", "ann", "my-program", "--quiet", stdout=said)
-    install(PAYMENTS, payments_model())
+    starter = register_version(PAYMENTS, payments_model(), None, STARTER)
+    promote(starter, "champion", None, "the first model", expected=None)
     return said.getvalue().strip()
 
 
@@ -182,3 +200,90 @@ def read_stream(world: World) -> None:
 def halted_stream(world: World, name: str) -> None:
     read_stream(world)
     halt(raw_connection(), name, "512 of the newest 1000 records cannot be used.")
+
+
+def better_payments_model(seed: int = 1) -> Trained:
+    """As it comes from a recipe: with what simpler methods reached on the same rows."""
+    trained = payments_model(seed)
+    return Trained(trained.files, {"pr_auc": 0.71}, {"boosted_trees": {"pr_auc": 0.69}})
+
+
+@maker(r"^/models\b")
+@maker(r"/replays(?:/7)?$")
+def versions(world: World) -> None:
+    """Versions 2, 3 and 4 beside the starter; 3 is champion and the others have no role."""
+    for seed in (1, 1, 2):
+        register_version(PAYMENTS, better_payments_model(seed), None, STARTER)
+    world.post(
+        f"/models/{PAYMENTS.model_name}/versions/3/promote",
+        {"expected": 1, "why": "Catches card testing."},
+    )
+
+
+@maker(r"^/models/([\w.]+)/rollback$")
+def doubtful_champion(world: World, name: str) -> None:
+    world.post(f"/models/{name}/versions/4/promote", {"expected": 3, "why": "Newer payments."})
+
+
+@maker(r"^/models/([\w.]+)/withdraw$")
+def challenger(world: World, name: str) -> None:
+    asked = {"role": "challenger", "expected": None, "why": "Newer payments."}
+    world.post(f"/models/{name}/versions/4/promote", asked)
+
+
+def asked_replay(number: int) -> ReplayRun:
+    """A run that waits for a process, over a dozen payments of which three are loud."""
+    number_next("replay_run", number)
+    question = Question(stream=PAYMENTS.name, since=LONG_AGO, version=4, thresholds={"review": 0.8})
+    return replays.ask(question, User.objects.get(username="ann"))
+
+
+@maker(r"^/replays(?:/(7))?$")
+def finished_replay(world: World, number: str | None) -> None:
+    """The same payments through version 4; two of the loud ones are known to be fraud."""
+    amounts = {3: "9000.00", 5: "8000.00", 8: "500.00"}
+    records = [payment(n, amount=amounts.get(n, "20.00"), customer=f"c-{n}") for n in range(12)]
+    number_next("alert", 41)
+    world.post(f"/streams/{PAYMENTS.name}/decisions", records)
+    known = {"stream": PAYMENTS.name, "verdict": "positive", "labelled_at": "2026-03-20T08:00:00Z"}
+    world.post(
+        "/labels", [{**known, "kind": "chargeback", "record_id": id_} for id_ in ("p3", "p8")]
+    )
+    run = asked_replay(int(number or 7))
+    running.execute(run.pk, lambda stage, done, total: None)
+
+
+@maker(r"^/replays/(\d+)/cancel$")
+def waiting_replay(world: World, number: str) -> None:
+    versions(world)
+    asked_replay(int(number))
+
+
+@maker(r"^/streams/[\w.]+/budget(?:\?|$)")
+def two_weeks_of_scores(world: World) -> None:
+    """Ten thousand scores a day, the higher the fewer; those of 0.5 and more were loud."""
+    today = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    loudest = int(bins_of(np.array([0.5]))[0])
+    counts = {place: round(700 * 0.93 ** (place - 200)) for place in range(200, 330)}
+    ScoreTally.objects.bulk_create(
+        ScoreTally(
+            stream=PAYMENTS.name,
+            hour=today - timedelta(days=day),
+            model_version=1,
+            writer=0,
+            bin=place,
+            count=count,
+            loud=count if place >= loudest else 0,
+        )
+        for day in range(14)
+        for place, count in counts.items()
+    )
+
+
+@maker(r"^/audit\b")
+def acts(world: World) -> None:
+    """Ann takes the alert of ``alert`` and closes it; that she does so by her token is kept."""
+    alert(world)
+    number_next("audit_auditentry", 8)
+    world.post("/alerts/41/acknowledge", {})
+    world.post("/alerts/41/resolve", {"verdict": "positive", "note": "Stolen card."})

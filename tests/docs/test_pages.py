@@ -72,6 +72,15 @@ def test_the_index_has_every_page() -> None:
     assert {page.name for page in folder.glob("*.md")} - {"README.md"} <= linked
 
 
+def test_the_glossary_has_each_word_once_and_in_order() -> None:
+    words = [
+        re.sub(r"[^a-z_ -]", "", cell.lower())
+        for cell in re.findall(r"^\| ([^|,]+?)(?:,[^|]*)? \|", text("docs/glossary.md"), re.M)
+    ][1:]
+    assert len(words) > 60
+    assert words == sorted(set(words))
+
+
 def test_every_decision_is_listed_once() -> None:
     folder = ROOT / "docs" / "decisions"
     files = sorted(path.name for path in folder.glob("[0-9]*.md"))
