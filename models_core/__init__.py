@@ -25,12 +25,16 @@ if TYPE_CHECKING:
     from models_core.model import Model as Model
     from models_core.packing import load_module as load_module
     from models_core.packing import pack as pack
+    from models_core.reports import Report as Report
     from models_core.saving import load as load
     from models_core.saving import save as save
     from models_core.spec import Input as Input
     from models_core.spec import Spec as Spec
     from models_core.spec import SpecError as SpecError
     from models_core.table import Table as Table
+    from models_core.tracking import RunFacts as RunFacts
+    from models_core.tracking import StopFit as StopFit
+    from models_core.tracking import Tracker as Tracker
     from models_core.training import FitRecipe as FitRecipe
     from models_core.training import fit as fit
 
@@ -43,6 +47,10 @@ _HOME = {
     "Input": "spec",
     "Model": "model",
     "OnnxEngine": "engines",
+    "Report": "reports",
+    "Tracker": "tracking",
+    "StopFit": "tracking",
+    "RunFacts": "tracking",
     "Scorer": "engines",
     "Spec": "spec",
     "SpecError": "spec",
