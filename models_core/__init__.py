@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from models_core.reports import Report as Report
     from models_core.saving import load as load
     from models_core.saving import save as save
+    from models_core.space import Choice as Choice
+    from models_core.space import Range as Range
+    from models_core.space import TuneError as TuneError
     from models_core.spec import Input as Input
     from models_core.spec import Spec as Spec
     from models_core.spec import SpecError as SpecError
@@ -37,24 +40,30 @@ if TYPE_CHECKING:
     from models_core.tracking import Tracker as Tracker
     from models_core.training import FitRecipe as FitRecipe
     from models_core.training import fit as fit
+    from models_core.tuned import Tuned as Tuned
+    from models_core.tuning import tune as tune
 
 _HOME = {
     "Artifact": "artifact",
     "ArtifactError": "artifact",
     "Calibration": "calibration",
+    "Choice": "space",
     "Data": "data",
     "FitRecipe": "training",
     "Input": "spec",
     "Model": "model",
     "OnnxEngine": "engines",
+    "Range": "space",
     "Report": "reports",
-    "Tracker": "tracking",
-    "StopFit": "tracking",
     "RunFacts": "tracking",
     "Scorer": "engines",
     "Spec": "spec",
     "SpecError": "spec",
+    "StopFit": "tracking",
     "Table": "table",
+    "Tracker": "tracking",
+    "TuneError": "space",
+    "Tuned": "tuned",
     "augmentation": "augmentation",
     "evaluate": "evaluation",
     "fit": "training",
@@ -65,6 +74,7 @@ _HOME = {
     "pack": "packing",
     "save": "saving",
     "threshold_for_budget": "evaluation",
+    "tune": "tuning",
     "unpack": "artifact",
 }
 

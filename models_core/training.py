@@ -139,7 +139,7 @@ def fit(
         CheckpointError: the folder holds the run of another spec, data or recipe.
     """
     if validation is None:
-        train, validation = _cut(train)
+        train, validation = cut_in_time(train)
     parts = [
         for_spec(spec, name, part) for name, part in (("train", train), ("validation", validation))
     ]
@@ -166,7 +166,7 @@ def _judged(model: Model, validation: Table | Data) -> Report:
     return evaluate(model, validation)
 
 
-def _cut(train: Table | Data) -> tuple[Data, Data]:
+def cut_in_time(train: Table | Data) -> tuple[Data, Data]:
     data = (
         train
         if isinstance(train, Data)
