@@ -35,9 +35,14 @@ if TYPE_CHECKING:
     from models_core.spec import Spec as Spec
     from models_core.spec import SpecError as SpecError
     from models_core.table import Table as Table
+    from models_core.trackers import JsonLines as JsonLines
+    from models_core.trackers import Mlflow as Mlflow
+    from models_core.trackers import TensorBoard as TensorBoard
+    from models_core.trackers import WandB as WandB
     from models_core.tracking import RunFacts as RunFacts
     from models_core.tracking import StopFit as StopFit
     from models_core.tracking import Tracker as Tracker
+    from models_core.tracking import TrackerError as TrackerError
     from models_core.training import FitRecipe as FitRecipe
     from models_core.training import fit as fit
     from models_core.tuned import Tuned as Tuned
@@ -51,6 +56,8 @@ _HOME = {
     "Data": "data",
     "FitRecipe": "training",
     "Input": "spec",
+    "JsonLines": "trackers",
+    "Mlflow": "trackers",
     "Model": "model",
     "OnnxEngine": "engines",
     "Range": "space",
@@ -61,9 +68,12 @@ _HOME = {
     "SpecError": "spec",
     "StopFit": "tracking",
     "Table": "table",
+    "TensorBoard": "trackers",
     "Tracker": "tracking",
+    "TrackerError": "tracking",
     "TuneError": "space",
     "Tuned": "tuned",
+    "WandB": "trackers",
     "augmentation": "augmentation",
     "evaluate": "evaluation",
     "fit": "training",

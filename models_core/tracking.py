@@ -6,7 +6,7 @@ The registry keeps the recipe, history and metrics of every version without any 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -132,8 +132,3 @@ class Told:
                     RuntimeWarning,
                     stacklevel=4,
                 )
-
-
-def metrics_of(report: Report | None) -> Mapping[str, float]:
-    """The metrics of a report, or none."""
-    return {} if report is None else report.metrics
