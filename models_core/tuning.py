@@ -93,13 +93,7 @@ def tune(
         sampler, pruner = _chooser(prune, recipe, seed if storage is None else None)
         opened, turns = open_study(study, storage, sampler, pruner)
         search = Search(opened, turns, base, recipe, space, parts, trackers)
-        try:
-            with turns.asking():
-                _claim(opened, asked)
-            search.through(trials, progress)
-        finally:
-            turns.close()
-        return search.outcome(refit)
+        return search.made(asked, trials, refit, progress)
 
 
 class Search:
@@ -120,6 +114,18 @@ class Search:
         self.train, self.validation = parts
         self.trackers = trackers
         self.best: tuple[int, Model] | None = None  # of this worker
+
+    def made(
+        self, asked: Mapping[str, Any], trials: int, refit: bool, progress: Progress | None
+    ) -> Tuned:
+        """Join the study, do this worker's part, and say what was found."""
+        try:
+            with self.turns.asking():
+                _claim(self.study, asked)
+            self.through(trials, progress)
+        finally:
+            self.turns.close()
+        return self.outcome(refit)
 
     def through(self, trials: int, progress: Progress | None) -> None:
         """Try until the study has as many trials as were asked for."""
