@@ -215,23 +215,37 @@ def _database(url: str, name: str) -> tuple[Turns, Any]:
     import optuna
     from sqlalchemy import create_engine
     from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+    parsed = make_url(url)
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise TuneError(
+            f"A study is kept in a file or in PostgreSQL, not in {parsed.get_backend_name()}: "
+            "give a path, or a URL that begins with postgresql://."
+        )
+    parsed = parsed.set(drivername="postgresql+psycopg")
+    turns = DatabaseTurns(create_engine(parsed, connect_args={"options": _KEEPALIVE}), name)
+    with turns.asking():  # two at once would make the tables twice
+        kept = optuna.storages.RDBStorage(parsed.render_as_string(hide_password=False))
+    return turns, kept
+
+
+@contextmanager
+def answered(storage: Path | str | None) -> Iterator[None]:
+    """Raise ``TuneError`` with one sentence where a database does not answer (any more)."""
+    if storage is None or "://" not in str(storage):
+        yield
+        return
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() not in ("postgresql", "postgres"):
-            raise TuneError(
-                f"A study is kept in a file or in PostgreSQL, not in {parsed.get_backend_name()}: "
-                "give a path, or a URL that begins with postgresql://."
-            )
-        parsed = parsed.set(drivername="postgresql+psycopg")
-        turns = DatabaseTurns(create_engine(parsed, connect_args={"options": _KEEPALIVE}), name)
-        with turns.asking():  # two at once would make the tables twice
-            kept = optuna.storages.RDBStorage(parsed.render_as_string(hide_password=False))
-    except (ArgumentError, SQLAlchemyError) as error:
-        first = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise TuneError(f"PostgreSQL does not keep the study: {first}") from error
-    return turns, kept
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+        first = str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
+        raise TuneError(
+            f"PostgreSQL does not keep the study: {first.rstrip('.')}. Call again to go on with it."
+        ) from error
 
 
 def take_back(study: optuna.Study, turns: Turns) -> None:

@@ -149,7 +149,8 @@ def fit(
 
     recipe = recipe or FitRecipe()
     folder = None if checkpoints is None else Path(checkpoints)
-    facts = RunFacts(spec.architecture, spec, recipe, parts[0].hash, len(parts[0]), len(parts[1]))
+    data_hash = parts[0].hash if trackers else ""  # takes a while for large data
+    facts = RunFacts(spec.architecture, spec, recipe, data_hash, len(parts[0]), len(parts[1]))
     told = Told(trackers, looked, facts)
     try:
         model = train_module(spec, parts[0], parts[1], recipe, progress, start, folder, told)

@@ -16,7 +16,7 @@ import msgspec
 from models_core.data import Data
 from models_core.space import OF_SPEC, Space, TuneError, check_space, is_of_recipe
 from models_core.spec import Scalar, Spec, SpecError
-from models_core.studies import ATTEMPT, WHY, WORKER, Turns, open_study, take_back
+from models_core.studies import ATTEMPT, WHY, WORKER, Turns, answered, open_study, take_back
 from models_core.table import Table
 from models_core.tracking import Named, StopFit, Tracker
 from models_core.training import FitRecipe, Progress, cut_in_time, fit, for_spec
@@ -89,7 +89,7 @@ def tune(
     check_space(space, base.architecture, _taken(base))
     parts = [for_spec(base, "train", train), for_spec(base, "validation", validation)]
     asked = _asked(space, base, recipe, parts)
-    with _quiet():
+    with _quiet(), answered(storage):
         sampler, pruner = _chooser(prune, recipe, seed if storage is None else None)
         opened, turns = open_study(study, storage, sampler, pruner)
         search = Search(opened, turns, base, recipe, space, parts, trackers)
@@ -123,9 +123,9 @@ class Search:
             with self.turns.asking():
                 _claim(self.study, asked)
             self.through(trials, progress)
+            return self.outcome(refit)
         finally:
             self.turns.close()
-        return self.outcome(refit)
 
     def through(self, trials: int, progress: Progress | None) -> None:
         """Try until the study has as many trials as were asked for."""
@@ -222,12 +222,18 @@ class _Listener:
         self._looks = 0
 
     def __call__(self, look: Look) -> None:
+        from optuna.exceptions import UpdateFinishedTrialError
+
         self._looks += 1  # not steps: trials may have different ones
-        if math.isfinite(look.score):
+        if not math.isfinite(look.score):
+            return
+        try:
             self.trial.report(look.score, self._looks)
-            if self.trial.should_prune():
-                self.is_pruned = True
-                raise StopFit
+            self.is_pruned = self.trial.should_prune()
+        except UpdateFinishedTrialError:  # its lock was lost, and others try these values
+            raise StopFit from None
+        if self.is_pruned:
+            raise StopFit
 
 
 def with_values(

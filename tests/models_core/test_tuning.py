@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+import optuna
 import psycopg
 import pytest
 
@@ -264,6 +265,34 @@ def test_one_worker_leaves_the_trials_of_the_living_alone(tmp_path: Path) -> Non
         take_back(other, others)
     assert [trial.state.name for trial in other.trials] == ["FAIL", "WAITING"]
     others.close()
+
+
+def test_a_worker_that_was_given_up_leaves_its_trial_to_others_and_goes_on(tmp_path: Path) -> None:
+    journal = tmp_path / "a.journal"
+
+    class Robber(Quiet):
+        """Gives the first trial to others, as if its worker had lost its lock."""
+
+        robbed = False
+
+        def look(self, look: Look) -> None:
+            if not self.robbed:
+                self.robbed = True
+                study, turns = open_study("tune", journal, None, None)  # type: ignore[arg-type]
+                study.tell(0, state=optuna.trial.TrialState.FAIL)
+                turns.close()
+
+    tuned = searched(storage=journal, trials=2, trackers=[Robber()])
+    assert [trial.state for trial in tuned.trials] == ["failed", "complete", "complete"]
+    assert tuned.trials[0].looks == 0
+
+
+@pytest.mark.parametrize("prune", ["hyperband", "none"])
+def test_other_ways_to_prune_search_too(prune: str) -> None:
+    tuned = searched(prune=prune, trials=3, refit=False)
+    assert len(tuned.trials) == 3
+    with pytest.raises(TuneError, match="prune='mean' is none of median, hyperband, none"):
+        searched(prune="mean")
 
 
 def test_trackers_are_told_of_each_trial_by_its_name() -> None:
