@@ -26,14 +26,28 @@ if TYPE_CHECKING:
     from models_core.model import Model as Model
     from models_core.packing import load_module as load_module
     from models_core.packing import pack as pack
+    from models_core.reports import Report as Report
     from models_core.saving import load as load
     from models_core.saving import save as save
+    from models_core.space import Choice as Choice
+    from models_core.space import Range as Range
+    from models_core.space import TuneError as TuneError
     from models_core.spec import Input as Input
     from models_core.spec import Spec as Spec
     from models_core.spec import SpecError as SpecError
     from models_core.table import Table as Table
+    from models_core.trackers import JsonLines as JsonLines
+    from models_core.trackers import Mlflow as Mlflow
+    from models_core.trackers import TensorBoard as TensorBoard
+    from models_core.trackers import WandB as WandB
+    from models_core.tracking import RunFacts as RunFacts
+    from models_core.tracking import StopFit as StopFit
+    from models_core.tracking import Tracker as Tracker
+    from models_core.tracking import TrackerError as TrackerError
     from models_core.training import FitRecipe as FitRecipe
     from models_core.training import fit as fit
+    from models_core.tuned import Tuned as Tuned
+    from models_core.tuning import tune as tune
 
 # ONNX Runtime reports how it is used to its maker, unless it is told otherwise before it is loaded.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -42,15 +56,28 @@ _HOME = {
     "Artifact": "artifact",
     "ArtifactError": "artifact",
     "Calibration": "calibration",
+    "Choice": "space",
     "Data": "data",
     "FitRecipe": "training",
     "Input": "spec",
+    "JsonLines": "trackers",
+    "Mlflow": "trackers",
     "Model": "model",
     "OnnxEngine": "engines",
+    "Range": "space",
+    "Report": "reports",
+    "RunFacts": "tracking",
     "Scorer": "engines",
     "Spec": "spec",
     "SpecError": "spec",
+    "StopFit": "tracking",
     "Table": "table",
+    "TensorBoard": "trackers",
+    "Tracker": "tracking",
+    "TrackerError": "tracking",
+    "TuneError": "space",
+    "Tuned": "tuned",
+    "WandB": "trackers",
     "augmentation": "augmentation",
     "evaluate": "evaluation",
     "fit": "training",
@@ -61,6 +88,7 @@ _HOME = {
     "pack": "packing",
     "save": "saving",
     "threshold_for_budget": "evaluation",
+    "tune": "tuning",
     "unpack": "artifact",
 }
 

@@ -6,34 +6,95 @@ Shape suffix: N = rows.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+if TYPE_CHECKING:
+    from models_core.calibration import Calibration
+    from models_core.data import Data
+    from models_core.judging import Probable
+    from models_core.model import Model
+    from models_core.reports import Report
+    from models_core.table import Table
 
+
+@overload
 def evaluate(
-    y: ArrayLike,
-    probability: ArrayLike,
+    y: ArrayLike, probability: ArrayLike, *, threshold: float = 0.5, alert_share: float = 0.005
+) -> dict[str, float]: ...
+
+
+@overload
+def evaluate(
+    model: Model,
+    data: Table | Data,
+    /,
     *,
     threshold: float = 0.5,
     alert_share: float = 0.005,
-) -> dict[str, float]:
-    """Measure probabilities against the truth. Every value is finite.
+    miss_cost: float = 1.0,
+    false_alarm_cost: float = 1.0,
+    calibration: Calibration | None = None,
+    baseline: Probable | None = None,
+) -> Report: ...
+
+
+def evaluate(
+    y: Any,
+    probability: Any,
+    *,
+    threshold: float = 0.5,
+    alert_share: float = 0.005,
+    **beside: Any,
+) -> dict[str, float] | Report:
+    """What answers are worth: ``evaluate(model, data)``, or ``evaluate(y, probability)``.
+
+    With a model, all that can be said of it on these rows, whatever its task: metrics, the
+    simple answers to beat, curves. Rows should be later than those of the training. With numbers,
+    the metrics of a yes/no question alone.
 
     Args:
-        y: 0 or 1 for each of N rows, with at least one of each.
-        probability: in [0, 1], same length.
-        threshold: where precision, recall and F1 are taken, ``probability >= threshold``.
+        y: a model; or 0 or 1 for each of N rows, with at least one of each.
+        probability: a ``Table`` or ``Data`` as the model takes it; or N numbers in [0, 1].
+        threshold: of a yes/no question: where precision, recall, F1 and cost are taken,
+            ``probability >= threshold``.
         alert_share: the alert budget as a share of rows, in (0, 1]: the top
             ``max(1, floor(N * alert_share))`` rows are looked at, less when ties would exceed it.
+        miss_cost, false_alarm_cost: with a model: what a positive that is not flagged costs, and
+            a negative that is; in any unit.
+        calibration: with a model: turns its logits into probabilities; else they are its own.
+        baseline: with a model of a table: another method beside, such as ``fit_boosted_trees``.
 
     Returns:
-        roc_auc, pr_auc, precision, recall, f1, precision_at_budget, recall_at_budget, ece, brier,
-        base_rate. A precision over no alerts is 0.
+        With a model, a ``Report``; otherwise a dictionary: roc_auc, pr_auc, precision, recall, f1,
+        precision_at_budget, recall_at_budget, ece, brier, base_rate. Every number is finite. A
+        precision over no alerts is 0.
 
     Raises:
-        ValueError: a value is out of range, or an answer is missing.
+        ValueError: a value is out of range, the rows are not of the model, or an answer is missing.
     """
+    from models_core.model import Model
+
+    if not isinstance(y, Model):
+        if beside:
+            raise TypeError(f"{', '.join(beside)}: only with a model.")
+        return evaluate_probabilities(y, probability, threshold, alert_share)
+
+    from models_core.judging import Question, judge
+    from models_core.training import for_spec
+
+    calibration, baseline = beside.pop("calibration", None), beside.pop("baseline", None)
+    question = Question(threshold, alert_share, **beside)
+    data = for_spec(y.spec, "evaluated", probability)
+    return judge(y, data, question, calibration, baseline)
+
+
+def evaluate_probabilities(
+    y: ArrayLike, probability: ArrayLike, threshold: float = 0.5, alert_share: float = 0.005
+) -> dict[str, float]:
+    """The metrics of a yes/no question; see ``evaluate``."""
     y_N, p_N = _checked(y, probability)
     if not 0 < alert_share <= 1:
         raise ValueError(f"alert_share={alert_share} is not in (0, 1].")

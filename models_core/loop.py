@@ -28,6 +28,7 @@ from models_core.sampling import Sampler, row_weights, seed_of
 from models_core.scoring import watched
 from models_core.spec import Spec
 from models_core.table import Rows
+from models_core.tracking import StopFit, Told
 from models_core.training import FitRecipe, Progress
 from models_core.transfer import freeze, start_from
 from models_core.usual import golden_of, reference_of
@@ -48,6 +49,7 @@ def train_module(
     progress: Progress | None,
     start: Model | None = None,
     folder: Path | None = None,
+    told: Told | None = None,
 ) -> Model:
     """See ``fit``. The caller's random state and threads are left as they were."""
     device = _device(recipe.device)
@@ -63,7 +65,7 @@ def train_module(
         if start is not None:
             start_from(module, start)
         freeze(module, recipe.freeze)
-        run = Training(module.to(device), train, validation, recipe, among, progress)
+        run = Training(module.to(device), train, validation, recipe, among, progress, told)
         kept = None if folder is None else Checkpoints(folder, _run_id(spec, train, recipe, start))
         history = run.through(started, kept)
     return Model(
@@ -106,9 +108,11 @@ class Training:
         recipe: FitRecipe,
         among: Ranks,
         progress: Progress | None,
+        told: Told | None = None,
     ) -> None:
         self.module, self.recipe, self.among = module, recipe, among
         self.progress = progress if among.is_first else None
+        self.told = told if among.is_first else None
         self.train, self.validation = train, validation
         device = next(module.parameters()).device
         self.device = device
@@ -135,6 +139,8 @@ class Training:
         recipe, state = self.recipe, self.state
         if kept is not None:
             state.resume(self, kept.newest())
+        if self.told is not None:
+            self.told.begin()
         for step in range(state.step + 1, recipe.steps + 1):
             share = _share_done(step, monotonic() - started, recipe)
             # By the clock too: a slow machine learns less of what is usual, and still weighs it.
@@ -228,7 +234,17 @@ class Training:
             state.best_weights = _copy_weights(self.module)
         else:
             state.looks_since_best += 1
-        return state.looks_since_best >= self.recipe.patience
+        return self._is_stopped(state.history[-1]) or state.looks_since_best >= self.recipe.patience
+
+    def _is_stopped(self, look: Look) -> bool:
+        """Tell of a look; true when a listener of the first process wants the run to end."""
+        stopped = False
+        try:
+            if self.told is not None:
+                self.told.look(look)
+        except StopFit:
+            stopped = True
+        return bool(self.among.agreed(float(stopped)))
 
     def _share_beside(self) -> float:
         """Which share of the run comes first, for what the module learns beside the answers."""

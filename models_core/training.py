@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, get_type_hints
@@ -13,7 +13,9 @@ from models_core.spec import Scalar, Spec
 from models_core.table import Table
 
 if TYPE_CHECKING:
-    from models_core.model import Model
+    from models_core.model import Look, Model
+    from models_core.reports import Report
+    from models_core.tracking import Tracker
 
 
 class Progress(Protocol):
@@ -112,6 +114,8 @@ def fit(
     *,
     start: Model | None = None,
     checkpoints: Path | str | None = None,
+    looked: Callable[[Look], None] | None = None,
+    trackers: Sequence[Tracker] = (),
 ) -> Model:
     """Train a model on ``train``; ``validation`` picks the best step.
 
@@ -124,6 +128,9 @@ def fit(
         start: begin with the weights of this model wherever names and shapes agree.
         checkpoints: a folder; the run saves its state there and goes on from it when called
             again with the same spec, data and recipe, to the bit as if it had not stopped.
+        looked: told of each look at the validation rows; when it raises ``StopFit`` the fit ends
+            there, with the best weights so far.
+        trackers: told of the run, its looks and its outcome. One that fails is warned of.
 
     Raises:
         SpecError: the architecture or a parameter is unknown.
@@ -132,18 +139,35 @@ def fit(
         CheckpointError: the folder holds the run of another spec, data or recipe.
     """
     if validation is None:
-        train, validation = _cut(train)
+        train, validation = cut_in_time(train)
     parts = [
-        _for_spec(spec, name, part) for name, part in (("train", train), ("validation", validation))
+        for_spec(spec, name, part) for name, part in (("train", train), ("validation", validation))
     ]
 
     from models_core.loop import train_module
+    from models_core.tracking import RunFacts, Told
 
+    recipe = recipe or FitRecipe()
     folder = None if checkpoints is None else Path(checkpoints)
-    return train_module(spec, parts[0], parts[1], recipe or FitRecipe(), progress, start, folder)
+    data_hash = parts[0].hash if trackers else ""  # takes a while for large data
+    facts = RunFacts(spec.architecture, spec, recipe, data_hash, len(parts[0]), len(parts[1]))
+    told = Told(trackers, looked, facts)
+    try:
+        model = train_module(spec, parts[0], parts[1], recipe, progress, start, folder, told)
+    except BaseException:
+        told.end(None)
+        raise
+    told.end(model, lambda: _judged(model, parts[1]))
+    return model
 
 
-def _cut(train: Table | Data) -> tuple[Data, Data]:
+def _judged(model: Model, validation: Table | Data) -> Report:
+    from models_core.evaluation import evaluate
+
+    return evaluate(model, validation)
+
+
+def cut_in_time(train: Table | Data) -> tuple[Data, Data]:
     data = (
         train
         if isinstance(train, Data)
@@ -153,7 +177,7 @@ def _cut(train: Table | Data) -> tuple[Data, Data]:
     return data.rows(slice(0, at)), data.rows(slice(at, None))
 
 
-def _for_spec(spec: Spec, name: str, part: Table | Data) -> Table | Data:
+def for_spec(spec: Spec, name: str, part: Table | Data) -> Table | Data:
     """The part as the module takes it: a ``Table`` where the spec is of one."""
     if isinstance(part, Data) and not spec.inputs:
         part = part.as_table()

@@ -69,7 +69,9 @@ def test_every_module_says_what_it_is() -> None:
     assert silent == []
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "file", ["requirements.txt", "requirements-dev.txt", "requirements-extras.txt"]
+)
 def test_every_requirement_has_a_reason(file: str) -> None:
     for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
         if line and not line.startswith(("#", "-r ")):
