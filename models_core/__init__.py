@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from models_core.artifact import Artifact as Artifact
     from models_core.artifact import ArtifactError as ArtifactError
     from models_core.artifact import unpack as unpack
+    from models_core.attribution import Attribution as Attribution
     from models_core.augmentation import augmentation as augmentation
     from models_core.baselines import fit_boosted_trees as fit_boosted_trees
     from models_core.calibration import Calibration as Calibration
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from models_core.engines import Scorer as Scorer
     from models_core.evaluation import evaluate as evaluate
     from models_core.evaluation import threshold_for_budget as threshold_for_budget
+    from models_core.explaining import explain as explain
     from models_core.model import Model as Model
     from models_core.packing import load_module as load_module
     from models_core.packing import pack as pack
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Artifact": "artifact",
     "ArtifactError": "artifact",
+    "Attribution": "attribution",
     "Calibration": "calibration",
     "Data": "data",
     "FitRecipe": "training",
@@ -49,6 +52,7 @@ _HOME = {
     "Table": "table",
     "augmentation": "augmentation",
     "evaluate": "evaluation",
+    "explain": "explaining",
     "fit": "training",
     "fit_boosted_trees": "baselines",
     "fit_calibration": "calibration",
