@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from models_core.baselines import fit_boosted_trees as fit_boosted_trees
     from models_core.calibration import Calibration as Calibration
     from models_core.calibration import fit_calibration as fit_calibration
+    from models_core.causal.causes import Cause as Cause
+    from models_core.causal.causes import causes as causes
+    from models_core.causal.changes import Changes as Changes
+    from models_core.causal.graph import Graph as Graph
     from models_core.data import Data as Data
     from models_core.engines import OnnxEngine as OnnxEngine
     from models_core.engines import Scorer as Scorer
@@ -41,8 +45,11 @@ _HOME = {
     "ArtifactError": "artifact",
     "Attribution": "attribution",
     "Calibration": "calibration",
+    "Cause": "causal.causes",
+    "Changes": "causal.changes",
     "Data": "data",
     "FitRecipe": "training",
+    "Graph": "causal.graph",
     "Input": "spec",
     "Model": "model",
     "OnnxEngine": "engines",
@@ -51,6 +58,7 @@ _HOME = {
     "SpecError": "spec",
     "Table": "table",
     "augmentation": "augmentation",
+    "causes": "causal.causes",
     "evaluate": "evaluation",
     "explain": "explaining",
     "fit": "training",

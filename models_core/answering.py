@@ -7,6 +7,7 @@ Shape suffixes: B = rows of a batch, T = tokens, D = width, K = numbers of a tar
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,10 @@ from torch import Tensor, nn
 
 from models_core.model import Model
 from models_core.outputs import NUMBERS, ROWS
+
+# The way from the baseline, cut in parts with as many steps each: layer norms and heavy tails are
+# steep where it begins. Parts of one straight way add up to the gradients of the whole.
+_EDGES = (0.0, 1e-3, 1e-2, 1e-1, 1.0)
 
 Found = tuple[list[NDArray[np.float64]], NDArray[np.float64], NDArray[np.float64]]
 
@@ -109,17 +114,22 @@ def integrated_gradients(
     beside = (*tokens, torch.from_numpy(target_BK))
     width = sum(value[0].numel() for value in values)
     at_once = max(len(target_BK), min(ROWS, NUMBERS // max(width, 1) // 4))
-    found = IntegratedGradients(answers).attribute(
-        tuple(values),
-        baselines=tuple(starts),
-        additional_forward_args=beside,
-        n_steps=steps,
-        internal_batch_size=at_once,
-    )
-    shares = []
-    for part, is_token in zip(found, answers.are_tokens, strict=True):
-        share = part.detach().double()
-        shares.append((share.sum(dim=-1) if is_token else share).numpy())
+    shares = [np.zeros(array.shape) for array in arrays]
+    for near, far in pairwise(_EDGES):
+        found = IntegratedGradients(answers).attribute(
+            tuple(
+                torch.lerp(start, value, far) for start, value in zip(starts, values, strict=True)
+            ),
+            baselines=tuple(
+                torch.lerp(start, value, near) for start, value in zip(starts, values, strict=True)
+            ),
+            additional_forward_args=beside,
+            n_steps=max(2, steps // (len(_EDGES) - 1)),
+            internal_batch_size=at_once,
+        )
+        for share, part, is_token in zip(shares, found, answers.are_tokens, strict=True):
+            exact = part.detach().double()
+            share += (exact.sum(dim=-1) if is_token else exact).numpy()
     with torch.no_grad():
         base_B = answers(*starts, *beside).double().numpy()
         answer_B = answers(*values, *beside).double().numpy()

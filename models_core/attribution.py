@@ -140,5 +140,5 @@ class Attribution:
 
 
 def _summed(share: NDArray[np.float64]) -> NDArray[np.float64]:
-    summed_N: NDArray[np.float64] = share.reshape(len(share), -1).sum(axis=1)
+    summed_N: NDArray[np.float64] = share.sum(axis=tuple(range(1, share.ndim)))
     return summed_N

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TOLERANCE = 0.01  # of the change; a row that misses it by more takes a finer path
-MOST_STEPS = 4096
+MOST_STEPS = 2048
 MOST_PLACES = 2048  # of one row, that are taken away one by one
 _ROWS = 64  # explained at a time
 
@@ -58,7 +58,7 @@ def explain(
         baseline: one row to compare with, an array of one row's shape or such arrays by name. Left
             out: the usual row of a table with a yes/no question, the mean of the golden rows for
             other numbers, padding for tokens.
-        steps: of the way, at the beginning; at least 2.
+        steps: of the way, at the beginning; at least 8.
         window: of occlusion, by input: the block that is put to the baseline at once; its share is
             spread evenly over it. Left out: each number alone.
 
@@ -67,8 +67,8 @@ def explain(
     """
     if how not in get_args(How):
         raise ValueError(f"how={how!r} is none of {', '.join(get_args(How))}.")
-    if not 2 <= steps <= MOST_STEPS:
-        raise ValueError(f"{steps=} is not in 2..{MOST_STEPS}.")
+    if not 8 <= steps <= MOST_STEPS:
+        raise ValueError(f"{steps=} is not in 8..{MOST_STEPS}.")
     arrays = model._arrays(rows)
     if how == "attention":
         return _looks(model, arrays)
@@ -117,7 +117,7 @@ def _integrated(
             taken,
         )
         change_N = np.abs(answer_N - base_N)
-        missed_N = np.abs(made.gap_N) > TOLERANCE * np.maximum(change_N, 0.01)
+        missed_N = np.abs(made.gap_N) > TOLERANCE * np.maximum(change_N, 0.1)
         left_N = np.flatnonzero(missed_N)
         if not len(left_N) or taken >= MOST_STEPS:
             return made

@@ -18,7 +18,7 @@ from models_core.explaining import roll_out
 RECIPE = FitRecipe(
     steps=60, batch_size=64, learning_rate=5e-3, evaluate_every=30, precision="float32", seed=3
 )
-ROWS = slice(0, 12)
+ROWS = slice(0, 6)
 
 
 @architecture("straight_line")
@@ -90,6 +90,7 @@ KINDS: dict[str, tuple[Data | Table, dict[str, Any]]] = {
     "transformer": (texts(), {"width": 16, "heads": 2}),
     "fusion": (both(), {"width": 16}),
 }
+STEPS = {"transformer": 250}
 _fitted: dict[str, Model] = {}
 
 
@@ -97,7 +98,7 @@ def fitted(kind: str) -> Model:
     if kind not in _fitted:
         data, params = KINDS[kind]
         spec = Spec(kind, 4, params) if isinstance(data, Table) else Spec.of(kind, data, **params)
-        _fitted[kind] = fit(spec, data, recipe=RECIPE)
+        _fitted[kind] = fit(spec, data, recipe=replace(RECIPE, steps=STEPS.get(kind, 60)))
     return _fitted[kind]
 
 
@@ -109,7 +110,7 @@ def some(kind: str, index: slice | NDArray[np.int64] = ROWS) -> dict[str, NDArra
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_shares_and_base_sum_to_the_answer_within_two_hundredths_of_the_change(kind: str) -> None:
+def test_shares_and_base_sum_to_the_answer_within_a_hundredth_of_the_change(kind: str) -> None:
     model, rows = fitted(kind), some(kind)
     why = explain(model, rows)
     assert {name: share.shape for name, share in why.shares.items()} == {
@@ -117,7 +118,7 @@ def test_shares_and_base_sum_to_the_answer_within_two_hundredths_of_the_change(k
     }
     change_N = np.abs(why.answer_N - why.base_N)
     assert change_N.max() > 0.3  # there is something to explain
-    assert (np.abs(why.gap_N) <= 0.02 * np.maximum(change_N, 0.01)).all()
+    assert (np.abs(why.gap_N) <= 0.01 * np.maximum(change_N, 0.1)).all()
     output = model.logits(rows)
     expected = output if output.ndim == 1 else output.max(axis=1)
     assert why.answer_N == pytest.approx(expected, abs=1e-4)
@@ -132,8 +133,8 @@ def test_what_only_raises_the_answer_has_a_share_of_that_sign(kind: str, how: An
     x_NF[1, :2] = [0.0, 1.5]  # speaks against
     usual = np.array([0.0, 0.0, 0.0, 7.0], np.float32)
     share_NF = explain(fitted(kind), x_NF, how=how, baseline=usual).shares["x"]
-    assert share_NF[0, 0] > 1
-    assert share_NF[1, 1] < -1
+    assert share_NF[0, 0] > 0.2
+    assert share_NF[1, 1] < -0.2
     assert share_NF[0, 1] == share_NF[1, 0] == 0  # as usual: nothing to say
 
 
@@ -146,7 +147,7 @@ def test_a_column_that_the_model_cannot_see_gets_nothing(how: Any) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_rows_in_any_order_get_the_same_shares(kind: str) -> None:
-    order = np.random.default_rng(0).permutation(12)
+    order = np.random.default_rng(0).permutation(6)
     first, again = explain(fitted(kind), some(kind)), explain(fitted(kind), some(kind))
     mixed = explain(fitted(kind), some(kind, order))
     for name, share in first.shares.items():
@@ -214,21 +215,21 @@ def test_reason_codes_are_additive_and_name_what_is_in_no_group() -> None:
 def test_a_window_is_taken_away_whole_and_shared_evenly() -> None:
     why = explain(fitted("cnn"), some("cnn"), how="occlusion", window={"image": (1, 4, 3)})
     block_NHW = why.shares["image"][:, 0, :4, :3]
-    assert np.ptp(block_NHW, axis=(1, 2)) == pytest.approx(np.zeros(12), abs=1e-9)
+    assert np.ptp(block_NHW, axis=(1, 2)) == pytest.approx(np.zeros(6), abs=1e-9)
     assert np.ptp(why.shares["image"][:, 0, :4, 6:], axis=(1, 2)) == pytest.approx(
-        np.zeros(12), abs=1e-9
+        np.zeros(6), abs=1e-9
     )  # the last window is narrower
     rows = some("cnn")["image"].copy()
     base = fitted("cnn").golden[0].mean(axis=0)
     rows[:, 0, :4, :3] = base[0, :4, :3]
-    lost_N = why.answer_N - fitted("cnn").logits(rows)[np.arange(12), why.target_NK[:, 0]]
+    lost_N = why.answer_N - fitted("cnn").logits(rows)[np.arange(6), why.target_NK[:, 0]]
     assert block_NHW.sum(axis=(1, 2)) == pytest.approx(lost_N, abs=1e-4)
 
 
 def test_looks_of_a_row_sum_to_one_and_none_goes_to_padding() -> None:
     why = explain(fitted("transformer"), some("transformer"), how="attention")
     look_NT = why.shares["text"]
-    assert look_NT.sum(axis=1) == pytest.approx(np.ones(12), abs=1e-5)
+    assert look_NT.sum(axis=1) == pytest.approx(np.ones(6), abs=1e-5)
     assert (look_NT[:, 6:] == 0).all()
     with pytest.raises(ValueError, match="has no gap"):
         _ = why.gap_N
@@ -298,9 +299,12 @@ def test_no_rows_have_no_shares() -> None:
 def test_a_model_of_codes_is_explained_by_occlusion_alone() -> None:
     from models_core.architectures.event_windows import EventWindows
 
-    model = replace(fitted("mlp"))
+    module, spec = EventWindows(12, window=4, classes=8), Spec("event_windows", 12)
+    usual_F = np.zeros(12, np.float32)
     codes = replace(
-        model, module=EventWindows(4 + 8, window=4, classes=8), spec=Spec("event_windows", 12)
+        fitted("mlp"), module=module, spec=spec, reference_F=usual_F, golden=(usual_F[None],)
     )
     with pytest.raises(ValueError, match="reads codes and counts"):
         explain(codes, np.zeros((1, 12), np.float32))
+    why = explain(codes, np.ones((1, 12), np.float32), how="occlusion")
+    assert np.isfinite(why.shares["x"]).all()
