@@ -17,7 +17,7 @@ from models_core.causal.equations import Equation, fit_equation, shares
 from models_core.causal.graph import Graph
 
 # How the three kinds of evidence are weighed; fixed on one data set, see docs/explanation.md.
-_LEAST_SHARE = 0.3  # what counts of a node that explains nothing of the symptom
+_LEAST_SHARE = 0.6  # what counts of a node that explains nothing of the symptom
 _LATE = 0.5  # what counts of a node that changed after the symptom, or no one knows when
 
 _Standing = Mapping[str, tuple[tuple[str, ...], NDArray[np.float64]]]
@@ -56,9 +56,10 @@ def causes(
     """Rank the nodes upstream of a symptom, itself included, by how well they explain it.
 
     A node is named if its own equation does not hold any more: what its parents do does not account
-    for what it does (Li and others 2022, as an intervention is recognised). It ranks by how surely
-    that is so, by how much of the symptom's change goes back to it along the linear structural
-    equations, by whether it changed first, and by how sure the way is. Nodes that never or hardly
+    for what it does (Li and others 2022, as an intervention is recognised). It ranks by how much it
+    changed, by how much of the symptom's change goes back to it along the linear structural
+    equations (either way: far from the usual the sign of a small weight is not known), by whether it
+    changed first, and by how sure the way is. Nodes that never or hardly
     ever measured anything are looked through, as if their parents were next to their children. Nodes
     that are upstream of each other do not explain each other.
 
@@ -98,8 +99,8 @@ def causes(
         lead = _lead(onset(its_TM, changes), began)
         way = ways[name]
         score = (
-            math.log1p(min(own, unusual))
-            * (_LEAST_SHARE + (1 - _LEAST_SHARE) * min(max(explained, 0.0), 1.0))
+            math.log1p(unusual)
+            * (_LEAST_SHARE + (1 - _LEAST_SHARE) * min(abs(explained), 1.0))
             * _in_time(lead, way.lag)
             * way.weight
         )

@@ -18,7 +18,7 @@ from models_core.explaining import roll_out
 RECIPE = FitRecipe(
     steps=60, batch_size=64, learning_rate=5e-3, evaluate_every=30, precision="float32", seed=3
 )
-ROWS = slice(0, 6)
+ROWS = slice(6, 12)
 
 
 @architecture("straight_line")
@@ -90,7 +90,7 @@ KINDS: dict[str, tuple[Data | Table, dict[str, Any]]] = {
     "transformer": (texts(), {"width": 16, "heads": 2}),
     "fusion": (both(), {"width": 16}),
 }
-STEPS = {"transformer": 250}
+STEPS = {"transformer": 250, "lstm": 120}
 _fitted: dict[str, Model] = {}
 
 
@@ -117,7 +117,7 @@ def test_shares_and_base_sum_to_the_answer_within_a_hundredth_of_the_change(kind
         name: array.shape for name, array in rows.items()
     }
     change_N = np.abs(why.answer_N - why.base_N)
-    assert change_N.max() > 0.3  # there is something to explain
+    assert change_N.max() > 0.2  # there is something to explain
     assert (np.abs(why.gap_N) <= 0.01 * np.maximum(change_N, 0.1)).all()
     output = model.logits(rows)
     expected = output if output.ndim == 1 else output.max(axis=1)
