@@ -7,7 +7,7 @@ Shape suffixes: B = rows of a batch, T = tokens, D = width, K = numbers of a tar
 
 from __future__ import annotations
 
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from models_core.model import Model
 from models_core.outputs import NUMBERS, ROWS
 
-# The way from the baseline, cut in parts with as many steps each: layer norms and heavy tails are
-# steep where it begins. Parts of one straight way add up to the gradients of the whole.
-_EDGES = (0.0, 1e-3, 1e-2, 1e-1, 1.0)
-
+MOST_STEPS = 4096  # of one row
+_TOLERANCE = 0.01  # of the answer's change, or of 0.1 where it changed less
 Found = tuple[list[NDArray[np.float64]], NDArray[np.float64], NDArray[np.float64]]
+FoundBySteps = tuple[
+    list[NDArray[np.float64]], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]
+]
 
 
 class Answers:
@@ -101,8 +102,13 @@ def integrated_gradients(
     bases: list[NDArray[Any]],
     target_BK: NDArray[np.int64],
     steps: int,
-) -> Found:
-    """Shares of each input, base and answer of a few rows."""
+) -> FoundBySteps:
+    """Shares of each input, base, answer and steps of a few rows.
+
+    The sum over any part of the way is known: the answer at its end less that at its beginning. A
+    part that misses it, because the network is steep there, is taken again in halves; the rest is
+    not.
+    """
     answers = Answers(model)
     inputs = [torch.from_numpy(array) for array in arrays]
     values = answers.embedded(inputs)
@@ -111,29 +117,68 @@ def integrated_gradients(
         for base in answers.embedded([torch.from_numpy(base) for base in bases])
     ]
     tokens = [x for x, is_token in zip(inputs, answers.are_tokens, strict=True) if is_token]
-    beside = (*tokens, torch.from_numpy(target_BK))
-    width = sum(value[0].numel() for value in values)
-    at_once = max(len(target_BK), min(ROWS, NUMBERS // max(width, 1) // 4))
+    way = Way(answers, starts, values, (*tokens, torch.from_numpy(target_BK)), steps)
+    every_R = torch.arange(len(target_BK))
+    base_B, answer_B = way.answer(0.0, every_R), way.answer(1.0, every_R)
+    allowed_B = _TOLERANCE / 4 * np.maximum(np.abs(answer_B - base_B), 0.1)
     shares = [np.zeros(array.shape) for array in arrays]
-    for near, far in pairwise(_EDGES):
-        found = IntegratedGradients(answers).attribute(
-            tuple(
-                torch.lerp(start, value, far) for start, value in zip(starts, values, strict=True)
-            ),
-            baselines=tuple(
-                torch.lerp(start, value, near) for start, value in zip(starts, values, strict=True)
-            ),
-            additional_forward_args=beside,
-            n_steps=max(2, steps // (len(_EDGES) - 1)),
-            internal_batch_size=at_once,
+    steps_B = np.zeros(len(target_BK), dtype=np.int64)
+    waiting = [(0.0, 1.0, every_R)]
+    while waiting:
+        near, far, rows_R = waiting.pop()
+        found, gap_R = way.part(near, far, rows_R)
+        index = rows_R.numpy()
+        steps_B[index] += steps
+        halved_R = (np.abs(gap_R) > allowed_B[index]) & (steps_B[index] + 2 * steps <= MOST_STEPS)
+        for share, part in zip(shares, found, strict=True):
+            share[index[~halved_R]] += part[~halved_R]
+        if halved_R.any():
+            again_R = rows_R[torch.from_numpy(halved_R)]
+            middle = (near + far) / 2
+            waiting += [(near, middle, again_R), (middle, far, again_R)]
+    return shares, base_B, answer_B, steps_B
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The straight ways of some rows, from their baseline (0) to themselves (1)."""
+
+    answers: Answers
+    starts: list[Tensor]
+    values: list[Tensor]
+    beside: tuple[Tensor, ...]  # what does not move: tokens and targets
+    steps: int
+
+    def at(self, share: float, rows_R: Tensor) -> tuple[Tensor, ...]:
+        pairs = zip(self.starts, self.values, strict=True)
+        return tuple(torch.lerp(start[rows_R], value[rows_R], share) for start, value in pairs)
+
+    def answer(self, share: float, rows_R: Tensor) -> NDArray[np.float64]:
+        with torch.no_grad():
+            found = self.answers(*self.at(share, rows_R), *(x[rows_R] for x in self.beside))
+        answer_R: NDArray[np.float64] = found.double().numpy()
+        return answer_R
+
+    def part(
+        self, near: float, far: float, rows_R: Tensor
+    ) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
+        """Shares of a part of the way, and by how much they miss its change."""
+        width = sum(value[0].numel() for value in self.values)
+        found = IntegratedGradients(self.answers).attribute(
+            self.at(far, rows_R),
+            baselines=self.at(near, rows_R),
+            additional_forward_args=tuple(x[rows_R] for x in self.beside),
+            n_steps=self.steps,
+            internal_batch_size=max(len(rows_R), min(ROWS, NUMBERS // max(width, 1) // 4)),
         )
-        for share, part, is_token in zip(shares, found, answers.are_tokens, strict=True):
+        gap_R = self.answer(far, rows_R) - self.answer(near, rows_R)
+        shares = []
+        for part, is_token in zip(found, self.answers.are_tokens, strict=True):
             exact = part.detach().double()
-            share += (exact.sum(dim=-1) if is_token else exact).numpy()
-    with torch.no_grad():
-        base_B = answers(*starts, *beside).double().numpy()
-        answer_B = answers(*values, *beside).double().numpy()
-    return shares, base_B, answer_B
+            share = (exact.sum(dim=-1) if is_token else exact).numpy()
+            gap_R = gap_R - share.reshape(len(rows_R), -1).sum(axis=1)
+            shares.append(share)
+        return shares, gap_R
 
 
 def occlusion(

@@ -37,7 +37,7 @@ class Attribution:
         base_N: the answer where every input is as in the baseline; not a number for attention.
         answer_N: the answer that is explained: logit or value, as ``Model.logits`` gives it.
         target_NK: which output it is: none for one answer, class or value, or place and token.
-        steps: of the path, most that a row took; 0 but for integrated gradients.
+        steps: that the row with the most took; 0 but for integrated gradients.
     """
 
     how: How

@@ -137,7 +137,8 @@ def _standing(
     furthest = float(np.abs(away_T).max())
     if spread <= 1e-9 * furthest or spread == 0:
         spread = furthest / _NEVER_OTHER or 1.0
-    return np.clip(away_T / spread, -_FURTHEST, _FURTHEST)
+    z_T: NDArray[np.float64] = np.clip(away_T / spread, -_FURTHEST, _FURTHEST)
+    return z_T
 
 
 def _checked(node: str, measure: str, values: ArrayLike) -> NDArray[np.float64]:

@@ -112,8 +112,8 @@ class Graph:
         limit = len(self._into) if depth is None else depth
         found: dict[str, Way] = {}
         fewest: dict[str, int] = {}
-        waiting = [(0.0, 0, (node,), 0.0)]  # doubt, edges, way, lag
-        while waiting:
+        waiting: list[tuple[float, int, tuple[str, ...], float]] = [(0.0, 0, (node,), 0.0)]
+        while waiting:  # doubt, edges, way, lag: the surest first, then the shortest
             doubt, edges, way, lag = heapq.heappop(waiting)
             here = way[0]
             if here not in found:
