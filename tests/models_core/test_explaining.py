@@ -64,12 +64,12 @@ def series(num: int = 300) -> Data:
 
 
 def texts(num: int = 300) -> Data:
-    """Token 5 anywhere makes class 1; rows end in padding."""
+    """A token 3, 5 or 7 makes class 0, 1 or 2, none of them class 3; rows end in padding."""
     random = np.random.default_rng(1)
-    x_NT = random.integers(1, 9, (num, 8))
-    x_NT[x_NT == 5] = 4
-    kind_N = random.integers(0, 3, num)
-    x_NT[np.arange(num), random.integers(0, 6, num)] = np.array([3, 5, 7])[kind_N]
+    x_NT = random.choice([1, 2, 4, 6, 8], (num, 8))
+    kind_N = random.integers(0, 4, num)
+    told_N = np.flatnonzero(kind_N < 3)
+    x_NT[told_N, random.integers(0, 6, len(told_N))] = np.array([3, 5, 7])[kind_N[told_N]]
     x_NT[:, 6:] = 0
     return Data({"text": x_NT}, kind_N, vocabulary={"text": 9})
 
@@ -145,21 +145,24 @@ def test_what_only_raises_the_answer_has_a_share_of_that_sign(kind: str, how: An
     share_NF = explain(fitted(kind), x_NF, how=how, baseline=usual).shares["x"]
     assert share_NF[0, 0] > 0.2
     assert share_NF[1, 1] < -0.2
-    assert share_NF[0, 1] == share_NF[1, 0] == 0  # as usual: nothing to say
+    as_usual = (float(share_NF[0, 1]), float(share_NF[1, 0]))
+    assert as_usual == pytest.approx((0, 0), abs=1e-6)  # nothing to say
 
 
 @pytest.mark.parametrize("how", ["integrated_gradients", "occlusion"])
 def test_a_column_that_the_model_cannot_see_gets_nothing(how: Any) -> None:
     rows = some("mlp")["x"].copy()
     rows[:, 3] = np.linspace(-50, 50, len(rows))  # was constant, so its scale is 0
-    assert (explain(fitted("mlp"), rows, how=how).shares["x"][:, 3] == 0).all()
+    unseen_N = explain(fitted("mlp"), rows, how=how).shares["x"][:, 3]
+    # Occlusion compares runs of different sizes, which may differ in their last bits.
+    assert unseen_N == pytest.approx(np.zeros(6), abs=1e-5 if how == "occlusion" else 0)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "tabular_ensemble", "lstm", "cnn", "transformer"])
 def test_the_same_rows_in_any_order_get_the_same_shares(kind: str) -> None:
     order = np.random.default_rng(0).permutation(6)
     first, again = explain(fitted(kind), some(kind)), explain(fitted(kind), some(kind))
-    mixed = explain(fitted(kind), some(kind, order))
+    mixed = explain(fitted(kind), some(kind, ROWS.start + order))
     for name, share in first.shares.items():
         assert (again.shares[name] == share).all()
         scale = np.abs(share).max()
@@ -209,7 +212,7 @@ def test_the_token_and_the_place_that_decide_lead_the_reasons() -> None:
         hits = [rows[n, reason.place[0]] == 5 for n, reason in enumerate(leading)]
         assert sum(hits) >= 7
         assert all(reason.input == "text" for reason in leading)
-        assert (why.shares["text"][:, 6:] == 0).all()  # padding, as in the baseline
+        assert why.shares["text"][:, 6:] == pytest.approx(np.zeros((8, 2)), abs=1e-5)  # padding
 
 
 def test_reason_codes_are_additive_and_name_what_is_in_no_group() -> None:
