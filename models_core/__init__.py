@@ -14,15 +14,21 @@ if TYPE_CHECKING:
     from models_core.artifact import Artifact as Artifact
     from models_core.artifact import ArtifactError as ArtifactError
     from models_core.artifact import unpack as unpack
+    from models_core.attribution import Attribution as Attribution
     from models_core.augmentation import augmentation as augmentation
     from models_core.baselines import fit_boosted_trees as fit_boosted_trees
     from models_core.calibration import Calibration as Calibration
     from models_core.calibration import fit_calibration as fit_calibration
+    from models_core.causal.causes import Cause as Cause
+    from models_core.causal.causes import causes as causes
+    from models_core.causal.changes import Changes as Changes
+    from models_core.causal.graph import Graph as Graph
     from models_core.data import Data as Data
     from models_core.engines import OnnxEngine as OnnxEngine
     from models_core.engines import Scorer as Scorer
     from models_core.evaluation import evaluate as evaluate
     from models_core.evaluation import threshold_for_budget as threshold_for_budget
+    from models_core.explaining import explain as explain
     from models_core.model import Model as Model
     from models_core.packing import load_module as load_module
     from models_core.packing import pack as pack
@@ -55,10 +61,14 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 _HOME = {
     "Artifact": "artifact",
     "ArtifactError": "artifact",
+    "Attribution": "attribution",
     "Calibration": "calibration",
     "Choice": "space",
+    "Cause": "causal.causes",
+    "Changes": "causal.changes",
     "Data": "data",
     "FitRecipe": "training",
+    "Graph": "causal.graph",
     "Input": "spec",
     "JsonLines": "trackers",
     "Mlflow": "trackers",
@@ -79,7 +89,9 @@ _HOME = {
     "Tuned": "tuned",
     "WandB": "trackers",
     "augmentation": "augmentation",
+    "causes": "causal.causes",
     "evaluate": "evaluation",
+    "explain": "explaining",
     "fit": "training",
     "fit_boosted_trees": "baselines",
     "fit_calibration": "calibration",

@@ -30,3 +30,12 @@ def test_the_docs_name_every_architecture_and_manifest_field() -> None:
     for name in (*architecture_names(), *Manifest.__struct_fields__):
         assert f"`{name}`" in PAGE, name
     assert f"| **{CHUNK}** |" in PAGE
+
+
+def test_every_example_of_the_explanation_page_runs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "explanation.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    space: dict[str, object] = {}
+    for block in blocks:
+        exec(block, space)  # noqa: S102  # the page is ours

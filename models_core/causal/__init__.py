@@ -1,0 +1,1 @@
+"""Which upstream change explains this one: a graph of entities and what they measured."""
