@@ -10,10 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from models_core.architectures.network import Encoder as Encoder
+    from models_core.architectures.network import Network as Network
+    from models_core.architectures.network import Sizes as Sizes
+    from models_core.architectures.registry import architecture as architecture
     from models_core.artifact import Artifact as Artifact
     from models_core.artifact import ArtifactError as ArtifactError
     from models_core.artifact import unpack as unpack
-    from models_core.augmentation import augmentation as augmentation
+    from models_core.augmenting import augmentation as augmentation
     from models_core.baselines import fit_boosted_trees as fit_boosted_trees
     from models_core.calibration import Calibration as Calibration
     from models_core.calibration import fit_calibration as fit_calibration
@@ -31,23 +35,31 @@ if TYPE_CHECKING:
     from models_core.spec import Spec as Spec
     from models_core.spec import SpecError as SpecError
     from models_core.table import Table as Table
+    from models_core.text import Vocabulary as Vocabulary
     from models_core.training import FitRecipe as FitRecipe
     from models_core.training import fit as fit
+    from models_core.windowing import split_windows as split_windows
+    from models_core.windowing import windows as windows
 
 _HOME = {
     "Artifact": "artifact",
     "ArtifactError": "artifact",
     "Calibration": "calibration",
     "Data": "data",
+    "Encoder": "architectures.network",
     "FitRecipe": "training",
     "Input": "spec",
     "Model": "model",
+    "Network": "architectures.network",
     "OnnxEngine": "engines",
     "Scorer": "engines",
+    "Sizes": "architectures.network",
     "Spec": "spec",
     "SpecError": "spec",
     "Table": "table",
-    "augmentation": "augmentation",
+    "Vocabulary": "text",
+    "architecture": "architectures.registry",
+    "augmentation": "augmenting",
     "evaluate": "evaluation",
     "fit": "training",
     "fit_boosted_trees": "baselines",
@@ -56,8 +68,10 @@ _HOME = {
     "load_module": "packing",
     "pack": "packing",
     "save": "saving",
+    "split_windows": "windowing",
     "threshold_for_budget": "evaluation",
     "unpack": "artifact",
+    "windows": "windowing",
 }
 
 __all__ = sorted(_HOME)
