@@ -16,6 +16,7 @@ from torch import Tensor
 
 import models_core as mc
 from examples.running import Results, run
+from examples.stages import finish
 
 
 @mc.augmentation("shift")
@@ -44,9 +45,7 @@ def main(folder: Path, quick: bool = False) -> Results:
     specs = {"cnn": mc.Spec.of("cnn", train), "resnet": mc.Spec.of("resnet", train, width=8)}
     for name, spec in specs.items():
         model = mc.fit(spec, train, validation, recipe)
-        right_N = model.predict(test).argmax(axis=1) == test.target
-        results[name] = {"accuracy": float(right_N.mean())}
-        mc.save(model, folder / name)
+        results[name] = finish(model, train, validation, test, folder / name)
     return results
 
 

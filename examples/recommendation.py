@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import models_core as mc
 from examples.made import histories, ranking, taken_or_not
 from examples.running import Results, run
+from examples.stages import finish
 
 USERS, ITEMS = 400, 150
 
@@ -29,7 +30,7 @@ class TwoTowers(mc.Network):
         self.liked = nn.Embedding(sizes.inputs["item"].vocabulary, 1)  # by all
 
     def prepare(self, train: Any, log_odds: float) -> None:
-        for table, mean in ((self.item, 0.0), (self.user, 0.0), (self.liked, log_odds)):
+        for table, mean in ((self.item, 0), (self.user, 0), (self.liked, log_odds)):
             nn.init.normal_(table.weight, mean, 0.1)
 
     def forward(self, item_B1: Tensor, user_B1: Tensor) -> Tensor:
@@ -42,16 +43,14 @@ def main(folder: Path, quick: bool = False) -> Results:
     popular_I = np.bincount(taken_UE[:, :-1].ravel(), minlength=ITEMS).astype(np.float32)
     results = {"popularity": ranking(np.tile(popular_I, (USERS, 1)), taken_UE)}
 
-    train = taken_or_not(taken_UE[:, :-2], ITEMS, seed=2)
-    validation = taken_or_not(taken_UE[:, -2:-1], ITEMS, seed=3)
-    recipe = mc.FitRecipe(
-        steps=200 if quick else 800, batch_size=2048, learning_rate=2e-2, evaluate_every=40
-    )
+    parts = (taken_UE[:, :-2], taken_UE[:, -2:-1], taken_UE[:, -1:])
+    train, validation, test = (taken_or_not(part, ITEMS, seed=2) for part in parts)
+    recipe = mc.FitRecipe(steps=200 if quick else 800, learning_rate=2e-2, evaluate_every=40)
     model = mc.fit(mc.Spec.of("two_towers", train), train, validation, recipe)
     user_N, item_N = np.indices((USERS, ITEMS)).reshape(2, -1, 1)
-    score_N = model.logits({"user": user_N, "item": item_N})
-    results["two towers"] = ranking(score_N.reshape(USERS, ITEMS), taken_UE)
-    mc.save(model, folder)
+    score_UI = model.logits({"user": user_N, "item": item_N}).reshape(USERS, ITEMS)
+    results["two towers"] = ranking(score_UI, taken_UE)
+    finish(model, train, validation, test, folder)
     return results
 
 

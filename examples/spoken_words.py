@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 import models_core as mc
 from examples.made import WORDS, spoken_words
 from examples.running import Results, run
+from examples.stages import finish
 
 
 def main(folder: Path, quick: bool = False) -> Results:
@@ -38,9 +39,7 @@ def main(folder: Path, quick: bool = False) -> Results:
         steps=60 if quick else 200, batch_size=64, learning_rate=4e-3, evaluate_every=20
     )
     model = mc.fit(mc.Spec.of("cnn", train, width=8), train, validation, recipe)
-    right_N = model.predict(test).argmax(axis=1) == test.target
-    results["cnn"] = {"accuracy": float(right_N.mean())}
-    mc.save(model, folder)
+    results["cnn"] = finish(model, train, validation, test, folder)
     return results
 
 
