@@ -37,7 +37,7 @@ def test_the_five_statements_of_the_docs_make_an_artifact_that_serves(
 
 def test_the_page_begins_with_what_the_tutorial_runs() -> None:
     def five(page: str) -> str:
-        return BLOCK.findall(page)[0].partition("\n\n")[2]
+        return str(BLOCK.findall(page)[0]).partition("\n\n")[2]
 
     assert five(PAGE) == five((DOCS / "tutorial.md").read_text())
     assert len(ast.parse(five(PAGE)).body) == 5
