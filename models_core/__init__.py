@@ -11,11 +11,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from models_core.architectures.network import Encoder as Encoder
+    from models_core.architectures.network import Network as Network
+    from models_core.architectures.network import Sizes as Sizes
+    from models_core.architectures.registry import architecture as architecture
     from models_core.artifact import Artifact as Artifact
     from models_core.artifact import ArtifactError as ArtifactError
     from models_core.artifact import unpack as unpack
     from models_core.attribution import Attribution as Attribution
     from models_core.augmentation import augmentation as augmentation
+    from models_core.augmenting import augmentation as augmentation
     from models_core.baselines import fit_boosted_trees as fit_boosted_trees
     from models_core.calibration import Calibration as Calibration
     from models_core.calibration import fit_calibration as fit_calibration
@@ -57,6 +62,9 @@ if TYPE_CHECKING:
 
 # ONNX Runtime reports how it is used to its maker, unless it is told otherwise before it is loaded.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    from models_core.text import Vocabulary as Vocabulary
+    from models_core.windowing import split_windows as split_windows
+    from models_core.windowing import windows as windows
 
 _HOME = {
     "Artifact": "artifact",
@@ -67,17 +75,20 @@ _HOME = {
     "Cause": "causal.causes",
     "Changes": "causal.changes",
     "Data": "data",
+    "Encoder": "architectures.network",
     "FitRecipe": "training",
     "Graph": "causal.graph",
     "Input": "spec",
     "JsonLines": "trackers",
     "Mlflow": "trackers",
     "Model": "model",
+    "Network": "architectures.network",
     "OnnxEngine": "engines",
     "Range": "space",
     "Report": "reports",
     "RunFacts": "tracking",
     "Scorer": "engines",
+    "Sizes": "architectures.network",
     "Spec": "spec",
     "SpecError": "spec",
     "StopFit": "tracking",
@@ -90,6 +101,9 @@ _HOME = {
     "WandB": "trackers",
     "augmentation": "augmentation",
     "causes": "causal.causes",
+    "Vocabulary": "text",
+    "architecture": "architectures.registry",
+    "augmentation": "augmenting",
     "evaluate": "evaluation",
     "explain": "explaining",
     "fit": "training",
@@ -99,9 +113,11 @@ _HOME = {
     "load_module": "packing",
     "pack": "packing",
     "save": "saving",
+    "split_windows": "windowing",
     "threshold_for_budget": "evaluation",
     "tune": "tuning",
     "unpack": "artifact",
+    "windows": "windowing",
 }
 
 __all__ = sorted(_HOME)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from models_core.architectures import build
 from models_core.architectures.network import Network
-from models_core.augmentation import Augmentation
+from models_core.augmenting import Augmentation
 from models_core.checkpoints import Checkpoints
 from models_core.distributed import Ranks, ranks, unsynced
 from models_core.model import Look, Model

@@ -45,6 +45,10 @@ def architecture(name: str) -> Callable[[_Module], _Module]:
     """
 
     def register(cls: _Module) -> _Module:
+        home = _BUILT_IN.get(name)
+        if home is not None and cls.__module__ != f"models_core.architectures.{home}":
+            # Before it is imported nothing has taken the name yet.
+            raise ValueError(f"Architecture {name!r} ships with models_core: take another name.")
         taken = _registered.setdefault(name, cls)
         if taken is not cls:
             raise ValueError(f"Architecture {name!r} is already {taken.__qualname__}.")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("lepton_apps", "models_core", "fintech", "ops")
-BESIDE = ("tests", "benchmarks")
+BESIDE = ("tests", "benchmarks", "examples")
 
 
 def files(*folders: str) -> list[Path]:

@@ -57,7 +57,9 @@ def test_the_page_in_docs_is_made_from_the_kept_results() -> None:
     assert report.PAGE.read_text(encoding="utf-8") == report.render(kept)
 
 
-@pytest.mark.parametrize("name", ["stream", "latency", "score", "fanout", "console", "report", "root_cause"])
+@pytest.mark.parametrize(
+    "name", ["stream", "latency", "score", "fanout", "console", "report", "root_cause"]
+)
 def test_every_benchmark_explains_itself(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{name}", "--help"],

@@ -12,7 +12,9 @@ from tests.docs.pages import PAGES, ROOT, anchors, text
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
-FILE = re.compile(r"(?:lepton_apps|models_core|fintech|ops|tests|benchmarks|docs|deploy)/[\w./-]*")
+FILE = re.compile(
+    r"(?:lepton_apps|models_core|fintech|ops|tests|benchmarks|examples|docs|deploy)/[\w./-]*"
+)
 MAKE = re.compile(r"\bmake ([a-z][a-z0-9-]*)")
 MANAGE = re.compile(r"manage\.py ([a-z_]+)")
 TARGET = re.compile(r"^([a-z0-9-]+):.*##", re.MULTILINE)

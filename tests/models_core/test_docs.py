@@ -1,23 +1,32 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
+from dataclasses import fields
 from pathlib import Path
 
-from models_core import Scorer, Table, unpack
+import pytest
+
+from models_core import FitRecipe, Scorer, Table, unpack
 from models_core.architectures import architecture_names
+from models_core.architectures.registry import class_of
 from models_core.artifact import Manifest
 from models_core.engines import CHUNK
 
-PAGE = (Path(__file__).parents[2] / "docs" / "models_core.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "models_core.md").read_text()
+BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
+ROW = re.compile(r"^\| (`[^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+# Tests and users register their own, which are on no page of ours.
+BUILT_IN = [n for n in architecture_names() if class_of(n).__module__.startswith("models_core.")]
 
 
 def test_the_five_statements_of_the_docs_make_an_artifact_that_serves(
     train: Table, validation: Table, test_table: Table
 ) -> None:
-    block = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert block is not None
-    code = block[1].replace("max_seconds=30", "max_seconds=30, steps=100")
+    (block,) = (code for code in BLOCK.findall(PAGE) if "mc.pack(" in code)
+    code = block.replace("max_seconds=30", "max_seconds=30, steps=100")
     assert len(ast.parse(code).body) == 5
     names = list("abcdef")
     space = {"train": train, "validation": validation, "test": test_table}
@@ -26,10 +35,41 @@ def test_the_five_statements_of_the_docs_make_an_artifact_that_serves(
     Scorer.from_artifact(unpack(space["files"])).check_golden()  # type: ignore[arg-type]
 
 
+def test_the_page_begins_with_what_the_tutorial_runs() -> None:
+    def five(page: str) -> str:
+        return str(BLOCK.findall(page)[0]).partition("\n\n")[2]
+
+    assert five(PAGE) == five((DOCS / "tutorial.md").read_text())
+    assert len(ast.parse(five(PAGE)).body) == 5
+
+
 def test_the_docs_name_every_architecture_and_manifest_field() -> None:
-    for name in (*architecture_names(), *Manifest.__struct_fields__):
+    for name in (*BUILT_IN, *Manifest.__struct_fields__):
         assert f"`{name}`" in PAGE, name
     assert f"| **{CHUNK}** |" in PAGE
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_docs_have_every_parameter_of_an_architecture_with_its_default(name: str) -> None:
+    given = next(cell for names, _, cell in ROW.findall(PAGE) if f"`{name}`" in names)
+    if given.startswith("as "):
+        given = next(cell for names, _, cell in ROW.findall(PAGE) if names == given[3:])
+    on_page = {word: float(value) for word, value in re.findall(r"`(\w+)` ([\d.]+)", given)}
+    taken = inspect.signature(class_of(name)).parameters.values()
+    assert on_page == {
+        each.name: each.default
+        for each in taken
+        if each.kind is each.KEYWORD_ONLY and each.name != "outputs"
+    }
+
+
+def test_the_docs_have_every_field_of_a_recipe_with_its_default() -> None:
+    section = PAGE.partition("## The recipe")[2].partition("\n## ")[0]
+    on_page = {name.strip("`"): default.strip("`") for name, default, _ in ROW.findall(section)}
+    assert on_page == {
+        each.name: f'"{each.default}"' if isinstance(each.default, str) else str(each.default)
+        for each in fields(FitRecipe)
+    }
 
 
 def test_every_example_of_the_explanation_page_runs() -> None:
