@@ -15,18 +15,24 @@ if TYPE_CHECKING:
     from models_core.artifact import unpack as unpack
     from models_core.augmentation import augmentation as augmentation
     from models_core.baselines import fit_boosted_trees as fit_boosted_trees
+    from models_core.building import Engine as Engine
+    from models_core.building import build as build
     from models_core.calibration import Calibration as Calibration
     from models_core.calibration import fit_calibration as fit_calibration
+    from models_core.compressed import Compressed as Compressed
+    from models_core.compressing import compress as compress
     from models_core.data import Data as Data
     from models_core.engines import OnnxEngine as OnnxEngine
     from models_core.engines import Scorer as Scorer
     from models_core.evaluation import evaluate as evaluate
     from models_core.evaluation import threshold_for_budget as threshold_for_budget
+    from models_core.exporting import export as export
     from models_core.model import Model as Model
     from models_core.packing import load_module as load_module
     from models_core.packing import pack as pack
     from models_core.saving import load as load
     from models_core.saving import save as save
+    from models_core.sessions import EngineError as EngineError
     from models_core.spec import Input as Input
     from models_core.spec import Spec as Spec
     from models_core.spec import SpecError as SpecError
@@ -38,7 +44,10 @@ _HOME = {
     "Artifact": "artifact",
     "ArtifactError": "artifact",
     "Calibration": "calibration",
+    "Compressed": "compressed",
     "Data": "data",
+    "Engine": "building",
+    "EngineError": "sessions",
     "FitRecipe": "training",
     "Input": "spec",
     "Model": "model",
@@ -48,7 +57,10 @@ _HOME = {
     "SpecError": "spec",
     "Table": "table",
     "augmentation": "augmentation",
+    "build": "building",
+    "compress": "compressing",
     "evaluate": "evaluation",
+    "export": "exporting",
     "fit": "training",
     "fit_boosted_trees": "baselines",
     "fit_calibration": "calibration",

@@ -13,6 +13,7 @@ from models_core import artifact as files_of
 from models_core.artifact import Artifact, ArtifactError, sha256, unpack
 from models_core.calibration import Calibration
 from models_core.engines import OnnxEngine, Scorer
+from models_core.exporting import ExportError, export_onnx
 from models_core.model import Model
 from models_core.spec import SpecError
 from models_core.weights import module_of
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
     from models_core.architectures.binary import BinaryModule
 
 _EXPORT_TOLERANCE = 1e-4  # logits
-
-
-class ExportError(RuntimeError):
-    """The exported engine does not compute what the module computes."""
 
 
 def pack(
@@ -54,8 +51,6 @@ def pack(
         ArtifactError: a name or number is not what an artifact may hold.
     """
     from safetensors.torch import save
-
-    from models_core.exporting import export_onnx
 
     engine_bytes = export_onnx(model.binary)
     engine = OnnxEngine(engine_bytes)

@@ -112,6 +112,7 @@ def fit(
     *,
     start: Model | None = None,
     checkpoints: Path | str | None = None,
+    teacher: Model | None = None,
 ) -> Model:
     """Train a model on ``train``; ``validation`` picks the best step.
 
@@ -124,6 +125,7 @@ def fit(
         start: begin with the weights of this model wherever names and shapes agree.
         checkpoints: a folder; the run saves its state there and goes on from it when called
             again with the same spec, data and recipe, to the bit as if it had not stopped.
+        teacher: a model of the same question; its answers count for 0.7 of each label.
 
     Raises:
         SpecError: the architecture or a parameter is unknown.
@@ -132,7 +134,7 @@ def fit(
         CheckpointError: the folder holds the run of another spec, data or recipe.
     """
     if validation is None:
-        train, validation = _cut(train)
+        train, validation = cut(train)
     parts = [
         _for_spec(spec, name, part) for name, part in (("train", train), ("validation", validation))
     ]
@@ -140,10 +142,12 @@ def fit(
     from models_core.loop import train_module
 
     folder = None if checkpoints is None else Path(checkpoints)
-    return train_module(spec, parts[0], parts[1], recipe or FitRecipe(), progress, start, folder)
+    chosen = recipe or FitRecipe()
+    return train_module(spec, parts[0], parts[1], chosen, progress, start, folder, teacher)
 
 
-def _cut(train: Table | Data) -> tuple[Data, Data]:
+def cut(train: Table | Data) -> tuple[Data, Data]:
+    """The rows to learn from, and the last fifth, to look at."""
     data = (
         train
         if isinstance(train, Data)
