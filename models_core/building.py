@@ -147,6 +147,8 @@ class _OfModel:
             runs = self._runs(graphs, set(plan.chosen.values()))
             if set(runs) == set(plan.chosen.values()) and not self._wrong(runs)[1]:
                 return Engine(plan, self.names, runs)
+        if plan is not None and folder is not None:
+            folder.drop(plan)
         graphs = self._graphs()
         runs = self._runs(graphs)
         errors, refused = self._wrong(runs)

@@ -47,7 +47,10 @@ def chunked(
     """
     content, asked = hashlib.sha256(artifact.engine).hexdigest(), f"chunks {sorted(batches)}"
     plan = None if folder is None else folder.plan(content, host(), asked)
-    if plan is None or chunk_of(plan) not in CHUNKS:
+    if folder is not None and plan is not None and chunk_of(plan) not in CHUNKS:
+        folder.drop(plan)
+        plan = None
+    if plan is None:
         plan = _measured(artifact, content, asked, sorted(batches), seconds, clock)
         if folder is not None:
             kept = folder.keep(plan, {})

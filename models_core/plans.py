@@ -107,6 +107,11 @@ class PlanFolder:
             found[name] = body
         return found
 
+    def drop(self, plan: Plan) -> None:
+        """Forget a plan that cannot be followed."""
+        with suppress(OSError):
+            self._file(plan.content, plan.host, plan.asked).unlink(missing_ok=True)
+
     def keep(self, plan: Plan, graphs: Mapping[str, bytes]) -> Plan | None:
         """Write it unless another process was quicker; the plan that holds, or None if none does."""
         file = self._file(plan.content, plan.host, plan.asked)

@@ -13,11 +13,14 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from models_core.graphs import plain_graph
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 CALIBRATION_ROWS = 1024  # the ranges of more differ little
 _PART = 128  # rows
@@ -48,7 +51,7 @@ def quantise_static(body: bytes, rows: Mapping[str, NDArray[Any]]) -> bytes:
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    graph = plain_graph(body, "the graph")
+    graph = _named(plain_graph(body, "the graph"))
     reader = _reader(rows)
     return _written(
         lambda to: quantize_static(
@@ -57,10 +60,25 @@ def quantise_static(body: bytes, rows: Mapping[str, NDArray[Any]]) -> bytes:
             reader,
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=_STATIC_OPERATORS,
+            nodes_to_exclude=_last(graph),
+            per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
     )
+
+
+def _named(graph: ModelProto) -> ModelProto:
+    """Every operator with a name of its own, so that one can be left out."""
+    for number, node in enumerate(graph.graph.node):
+        node.name = f"{node.op_type}_{number}"
+    return graph
+
+
+def _last(graph: ModelProto) -> list[str]:
+    """The last matrix: it is small, and in 8 bits every answer would be one of 256."""
+    found = [node.name for node in graph.graph.node if node.op_type in _STATIC_OPERATORS]
+    return found[-1:] if len(found) > 1 else []
 
 
 def _reader(rows: Mapping[str, NDArray[Any]]) -> Any:
