@@ -19,8 +19,8 @@ from models_core.evaluation import pr_auc
 
 EAGER = "torch cpu"
 ROUNDS = 3  # measurements in turns; the middle one of each figure counts
-TABLE = (40, 30_000, 10_000)  # columns, rows to learn from, rows each to choose and to judge by
-SERIES = (20, 8, 12_000, 5_000)  # steps, channels, rows as above
+TABLE = (40, 20_000, 10_000)  # columns, rows to learn from, rows each to choose and to judge by
+SERIES = (20, 8, 8_000, 4_000)  # steps, channels, rows as above
 
 
 @dataclass(frozen=True)
@@ -79,17 +79,17 @@ def recipe(steps: int, batch: int, rate: float) -> mc.FitRecipe:
         steps=steps,
         batch_size=batch,
         learning_rate=rate,
-        evaluate_every=max(1, steps // 8),
+        evaluate_every=max(1, steps // 4),
         device="cpu",
         precision="float32",
     )
 
 
 CASES = (
-    Case("mlp", table_parts, {"width": 256, "depth": 2}, recipe(600, 1024, 2e-3)),
-    Case("tabular_ensemble", table_parts, {"width": 128}, recipe(600, 1024, 4e-3)),
-    Case("lstm", series_parts, {"width": 64}, recipe(400, 256, 6e-3)),
-    Case("transformer", series_parts, {"width": 64, "layers": 2}, recipe(300, 256, 2e-3)),
+    Case("mlp", table_parts, {"width": 256, "depth": 2}, recipe(300, 1024, 3e-3)),
+    Case("tabular_ensemble", table_parts, {"width": 128}, recipe(300, 1024, 6e-3)),
+    Case("lstm", series_parts, {"width": 64}, recipe(250, 256, 8e-3)),
+    Case("transformer", series_parts, {"width": 32, "layers": 2}, recipe(160, 256, 4e-3)),
 )
 
 

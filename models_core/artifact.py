@@ -172,7 +172,7 @@ def _check_names_and_sizes(files: Mapping[str, bytes]) -> None:
 def _read_manifest(body: bytes) -> Manifest:
     try:
         manifest = msgspec.json.decode(body, type=Manifest)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ArtifactError("manifest_invalid", f"{MANIFEST}: {error}.") from error
     if manifest.format_version != FORMAT_VERSION:
         raise ArtifactError(

@@ -53,13 +53,22 @@ def plain_graph(body: bytes, name: str, *, quantised: bool = False) -> ModelProt
         model.ParseFromString(body)
     except DecodeError as error:
         raise _unsafe(f"{name} is not an ONNX file.") from error
+    try:
+        _check(model, name, quantised)
+    except ValueError as error:
+        if isinstance(error, ArtifactError):
+            raise
+        raise _unsafe(f"{name} is damaged: {error}.") from error
+    return model
+
+
+def _check(model: ModelProto, name: str, quantised: bool) -> None:
     _check_operators(model, name, quantised)
     for tensor in _tensors(model.graph):
         _check_tensor(tensor, name)
     if any(node.op_type in _GROWING for node in model.graph.node):
         for tensor in _tensors(model.graph):
             _check_shape_constant(tensor, name)
-    return model
 
 
 def _unsafe(why: str) -> ArtifactError:

@@ -83,7 +83,7 @@ class PlanFolder:
             if file.stat().st_size > _MAX_PLAN_BYTES:
                 return None
             plan = msgspec.json.decode(file.read_bytes(), type=Plan)
-        except (OSError, msgspec.MsgspecError, RecursionError):
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
         given = (plan.version, plan.content, plan.host, plan.asked)
         return plan if given == (_VERSION, content, host, asked) and plan.chosen else None

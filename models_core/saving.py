@@ -153,7 +153,7 @@ def _read(path: Path, limit: int) -> bytes:
 def _manifest(body: bytes) -> _Manifest:
     try:
         manifest = msgspec.json.decode(body, type=_Manifest)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ArtifactError("manifest_invalid", f"{MANIFEST}: {error}.") from error
     if (manifest.format, manifest.format_version) != ("lepton-saved-model", FORMAT_VERSION):
         raise ArtifactError(
