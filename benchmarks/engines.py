@@ -141,7 +141,7 @@ def measure(
     spec = mc.Spec.of(case.name, parts.train, **case.params)
     how = case.recipe
     if options.steps:
-        how = mc.FitRecipe(**{**how.to_dict(), "steps": options.steps})  # type: ignore[arg-type]
+        how = mc.FitRecipe(**{**how.to_dict(), "steps": options.steps})
     model = mc.fit(spec, parts.train, parts.validation, how)
     choice = mc.build(model, rows=parts.train, cache=folder, seconds=options.seconds)
     again = _in_the_middle(model, parts, options.seconds)

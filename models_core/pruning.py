@@ -23,7 +23,7 @@ from models_core.architectures.mlp import Mlp
 from models_core.architectures.recurrent import Recurrent
 from models_core.architectures.tabular_ensemble import TabularEnsemble
 from models_core.architectures.transformer import Block, Transformer
-from models_core.data import Inputs
+from models_core.data import Data, Inputs
 from models_core.spec import Scalar
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class PruningError(ValueError):
     """A model whose units cannot be taken out one by one."""
 
 
-def prune(model: Model, rows: Inputs, share: float) -> Model:
+def prune(model: Model, rows: Inputs | Data, share: float) -> Model:
     """The model without ``share`` of its hidden units, not trained any further.
 
     Args:
