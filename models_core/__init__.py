@@ -19,27 +19,32 @@ if TYPE_CHECKING:
     from models_core.artifact import ArtifactError as ArtifactError
     from models_core.artifact import unpack as unpack
     from models_core.attribution import Attribution as Attribution
-    from models_core.augmentation import augmentation as augmentation
     from models_core.augmenting import augmentation as augmentation
     from models_core.baselines import fit_boosted_trees as fit_boosted_trees
+    from models_core.building import Engine as Engine
+    from models_core.building import build as build
     from models_core.calibration import Calibration as Calibration
     from models_core.calibration import fit_calibration as fit_calibration
     from models_core.causal.causes import Cause as Cause
     from models_core.causal.causes import causes as causes
     from models_core.causal.changes import Changes as Changes
     from models_core.causal.graph import Graph as Graph
+    from models_core.compressed import Compressed as Compressed
+    from models_core.compressing import compress as compress
     from models_core.data import Data as Data
     from models_core.engines import OnnxEngine as OnnxEngine
     from models_core.engines import Scorer as Scorer
     from models_core.evaluation import evaluate as evaluate
     from models_core.evaluation import threshold_for_budget as threshold_for_budget
     from models_core.explaining import explain as explain
+    from models_core.exporting import export as export
     from models_core.model import Model as Model
     from models_core.packing import load_module as load_module
     from models_core.packing import pack as pack
     from models_core.reports import Report as Report
     from models_core.saving import load as load
     from models_core.saving import save as save
+    from models_core.sessions import EngineError as EngineError
     from models_core.space import Choice as Choice
     from models_core.space import Range as Range
     from models_core.space import TuneError as TuneError
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
     from models_core.spec import Spec as Spec
     from models_core.spec import SpecError as SpecError
     from models_core.table import Table as Table
+    from models_core.text import Vocabulary as Vocabulary
     from models_core.trackers import JsonLines as JsonLines
     from models_core.trackers import Mlflow as Mlflow
     from models_core.trackers import TensorBoard as TensorBoard
@@ -59,23 +65,25 @@ if TYPE_CHECKING:
     from models_core.training import fit as fit
     from models_core.tuned import Tuned as Tuned
     from models_core.tuning import tune as tune
+    from models_core.windowing import split_windows as split_windows
+    from models_core.windowing import windows as windows
 
 # ONNX Runtime reports how it is used to its maker, unless it is told otherwise before it is loaded.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    from models_core.text import Vocabulary as Vocabulary
-    from models_core.windowing import split_windows as split_windows
-    from models_core.windowing import windows as windows
 
 _HOME = {
     "Artifact": "artifact",
     "ArtifactError": "artifact",
     "Attribution": "attribution",
     "Calibration": "calibration",
-    "Choice": "space",
     "Cause": "causal.causes",
     "Changes": "causal.changes",
+    "Choice": "space",
+    "Compressed": "compressed",
     "Data": "data",
     "Encoder": "architectures.network",
+    "Engine": "building",
+    "EngineError": "sessions",
     "FitRecipe": "training",
     "Graph": "causal.graph",
     "Input": "spec",
@@ -98,14 +106,16 @@ _HOME = {
     "TrackerError": "tracking",
     "TuneError": "space",
     "Tuned": "tuned",
-    "WandB": "trackers",
-    "augmentation": "augmentation",
-    "causes": "causal.causes",
     "Vocabulary": "text",
+    "WandB": "trackers",
     "architecture": "architectures.registry",
     "augmentation": "augmenting",
+    "build": "building",
+    "causes": "causal.causes",
+    "compress": "compressing",
     "evaluate": "evaluation",
     "explain": "explaining",
+    "export": "exporting",
     "fit": "training",
     "fit_boosted_trees": "baselines",
     "fit_calibration": "calibration",

@@ -8,9 +8,8 @@ Nothing here runs code that a file brings, and torch is not needed to read one.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -19,30 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models_core.calibration import Calibration, CalibrationError
+from models_core.graphs import plain_graph
+from models_core.refusals import ArtifactError as ArtifactError
 from models_core.spec import Scalar, Spec, SpecError
+from models_core.weights import checked_header
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, TensorProto, ValueInfoProto
+    from onnx import ValueInfoProto
 
 MANIFEST, WEIGHTS, ENGINE = "manifest.json", "model.safetensors", "model.onnx"
 FORMAT_VERSION = 1
 MAX_BYTES = 64 * 2**20  # all files together
 MAX_MANIFEST_BYTES = 4 * 2**20
-_TENSOR_TYPES = {"F32", "BOOL"}
-
-
-class ArtifactError(ValueError):
-    """A refused artifact. ``code`` says why in one word, the message in a sentence.
-
-    Codes: ``file_missing``, ``file_unexpected``, ``artifact_too_large``, ``pickle_refused``,
-    ``manifest_invalid``, ``format_unknown``, ``file_corrupted``, ``weights_invalid``,
-    ``engine_unsafe``.
-    """
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
+_TENSOR_TYPES = frozenset({"F32", "BOOL"})
 
 
 class SpecPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -143,7 +131,7 @@ def unpack(files: Mapping[str, bytes]) -> Artifact:
     for name in (WEIGHTS, ENGINE):
         _check_file(name, files[name], manifest)
     _check_numbers(manifest)
-    _check_weights(files[WEIGHTS])
+    checked_header(files[WEIGHTS], WEIGHTS, _TENSOR_TYPES)
     _check_engine(files[ENGINE], manifest.spec.num_features)
     return Artifact(manifest, bytes(files[WEIGHTS]), bytes(files[ENGINE]))
 
@@ -203,7 +191,7 @@ def _check_names_and_sizes(files: Mapping[str, bytes]) -> None:
 def _read_manifest(body: bytes) -> Manifest:
     try:
         manifest = msgspec.json.decode(body, type=Manifest)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ArtifactError("manifest_invalid", f"{MANIFEST}: {error}.") from error
     if manifest.format_version != FORMAT_VERSION:
         raise ArtifactError(
@@ -256,59 +244,13 @@ def _all_float32(values: Iterable[float]) -> bool:
     return all(math.isfinite(value) and abs(value) <= largest for value in values)
 
 
-def _check_weights(body: bytes) -> None:
-    """The header of a safetensors file: bounded, of known types, and covering the data exactly."""
-    try:
-        length = int.from_bytes(body[:8], "little")
-        if len(body) < 8 or length > len(body) - 8:
-            raise ValueError("the header is longer than the file")
-        header = json.loads(body[8 : 8 + length])
-        if not isinstance(header, dict):
-            raise ValueError("the header is no object")
-        tensors = {name: header[name] for name in header if name != "__metadata__"}
-        end = 0
-        for tensor in sorted(tensors.values(), key=lambda tensor: tensor["data_offsets"]):
-            if tensor["dtype"] not in _TENSOR_TYPES:
-                raise ValueError(f"a tensor is of type {tensor['dtype']}")
-            item = 4 if tensor["dtype"] == "F32" else 1
-            start, stop = tensor["data_offsets"]
-            if start != end or stop - start != item * math.prod(tensor["shape"]):
-                raise ValueError("the tensors do not fill the file")
-            end = stop
-        if end != len(body) - 8 - length:
-            raise ValueError("bytes are left over")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ArtifactError("weights_invalid", f"{WEIGHTS}: {error}.") from error
-
-
 def _check_engine(body: bytes, num_features: int) -> None:
-    """One graph of standard operators with its weights inside, from ``x`` to ``logit``.
+    """One plain graph from ``x`` to ``logit``."""
+    from onnx import TensorProto
 
-    ONNX Runtime would follow a path in an external tensor, and load what a custom domain names.
-    """
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-    from onnx import ModelProto, TensorProto
-
-    model = ModelProto()
-    try:
-        model.ParseFromString(body)
-    except DecodeError as error:
-        raise ArtifactError("engine_unsafe", f"{ENGINE} is not an ONNX file.") from error
-    domains = {opset.domain for opset in model.opset_import}
-    domains |= {node.domain for node in model.graph.node}
-    if not domains <= {"", "ai.onnx"}:
-        named = ", ".join(sorted(domains - {"", "ai.onnx"}))
-        raise ArtifactError("engine_unsafe", f"{ENGINE} uses operators of the domain {named}.")
-    if model.functions or model.training_info or not model.graph.node:
-        raise ArtifactError("engine_unsafe", f"{ENGINE} is not one plain graph.")
-    for node in model.graph.node:
-        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
-            raise ArtifactError("engine_unsafe", f"{ENGINE} has control flow: {node.op_type}.")
-    for tensor in _tensors(model.graph):
-        if tensor.external_data or tensor.data_location == TensorProto.EXTERNAL:
-            raise ArtifactError("engine_unsafe", f"{ENGINE} keeps {tensor.name!r} in another file.")
-    inputs = [_signature(value) for value in model.graph.input]
-    outputs = [value.name for value in model.graph.output]
+    graph = plain_graph(body, ENGINE).graph
+    inputs = [_signature(value) for value in graph.input]
+    outputs = [value.name for value in graph.output]
     if inputs != [("x", TensorProto.FLOAT, num_features)] or outputs not in (
         ["logit"],
         ["logit", "detail"],
@@ -317,20 +259,6 @@ def _check_engine(body: bytes, num_features: int) -> None:
             "engine_unsafe",
             f"{ENGINE} does not go from float32 x (B, {num_features}) to logit.",
         )
-
-
-def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield sparse.values
-        yield sparse.indices
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield attribute.t
-            yield from attribute.tensors
-            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-                yield sparse.values
-                yield sparse.indices
 
 
 def _signature(value: ValueInfoProto) -> tuple[str, int, int]:

@@ -10,28 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from models_core.artifact import Artifact
 from models_core.calibration import Calibration
+from models_core.sessions import EngineError as EngineError
+from models_core.sessions import session
 
 CHUNK = 64  # rows; measured in docs/models_core.md
-# ONNX Runtime's exceptions share no base of their own.
-_LOAD_ERRORS = (
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
-)
 GOLDEN_TOLERANCE = 1e-5  # between hosts; on one host and engine scores are equal to the bit
-
-
-class EngineError(ValueError):
-    """An engine that cannot be built, or rows that it cannot take."""
 
 
 class GoldenRowsError(EngineError):
@@ -60,19 +47,7 @@ class OnnxEngine:
     def __init__(self, model_bytes: bytes, chunk: int = CHUNK) -> None:
         if chunk < 16 or chunk % 16:
             raise EngineError(f"chunk={chunk} is not a multiple of 16.")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_free_dimension_override_by_name("B", chunk)
-        options.log_severity_level = 3  # errors; a warning about a graph helps no operator
-        try:
-            self._session = onnxruntime.InferenceSession(
-                model_bytes, options, providers=["CPUExecutionProvider"]
-            )
-        except _LOAD_ERRORS as error:
-            raise EngineError(f"ONNX Runtime cannot load the engine: {error}") from error
+        self._session = session(model_bytes, chunk)
         self.chunk = chunk
         self.num_features = int(self._session.get_inputs()[0].shape[1])
         outputs = {found.name: found.shape for found in self._session.get_outputs()}
@@ -127,8 +102,13 @@ class Scorer:
     @classmethod
     def from_artifact(cls, artifact: Artifact, *, chunk: int = CHUNK) -> Scorer:
         """Build the engine; call ``check_golden`` before it serves."""
+        return cls.of(artifact, OnnxEngine(artifact.engine, chunk))
+
+    @classmethod
+    def of(cls, artifact: Artifact, engine: OnnxEngine) -> Scorer:
+        """The scorer of an engine that is there already."""
         return cls(
-            engine=OnnxEngine(artifact.engine, chunk),
+            engine=engine,
             calibration=artifact.calibration,
             thresholds=artifact.thresholds,
             schema_hash=artifact.schema_hash,

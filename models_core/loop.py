@@ -19,6 +19,7 @@ from models_core.architectures import build
 from models_core.architectures.network import Network
 from models_core.augmenting import Augmentation
 from models_core.checkpoints import Checkpoints
+from models_core.distilling import soft_answers
 from models_core.distributed import Ranks, ranks, unsynced
 from models_core.model import Look, Model
 from models_core.optimizers import make_optimizers, rate_at, set_learning_rate
@@ -50,6 +51,7 @@ def train_module(
     start: Model | None = None,
     folder: Path | None = None,
     told: Told | None = None,
+    teacher: Model | None = None,
 ) -> Model:
     """See ``fit``. The caller's random state and threads are left as they were."""
     device = _device(recipe.device)
@@ -66,7 +68,10 @@ def train_module(
             start_from(module, start)
         freeze(module, recipe.freeze)
         run = Training(module.to(device), train, validation, recipe, among, progress, told)
-        kept = None if folder is None else Checkpoints(folder, _run_id(spec, train, recipe, start))
+        if teacher is not None:
+            run.y_N = torch.from_numpy(soft_answers(teacher, train)).to(device)
+        run_id = _run_id(spec, train, recipe, start, teacher)
+        kept = None if folder is None else Checkpoints(folder, run_id)
         history = run.through(started, kept)
     return Model(
         spec=spec,
@@ -255,9 +260,13 @@ class Training:
         return 0.0 if loss is None else int(steps * self.recipe.auxiliary_share) / steps
 
 
-def _run_id(spec: Spec, train: Rows, recipe: FitRecipe, start: Model | None) -> dict[str, str]:
+def _run_id(
+    spec: Spec, train: Rows, recipe: FitRecipe, start: Model | None, teacher: Model | None
+) -> dict[str, str]:
     said = {name: value for name, value in recipe.to_dict().items() if name != "max_seconds"}
     begun = "" if start is None else start.data_hash
+    if teacher is not None:
+        begun += f" taught by {teacher.spec.hash} of {teacher.data_hash}"
     return {"spec": spec.hash, "data": train.hash, "recipe": repr(said), "start": begun}
 
 

@@ -66,7 +66,7 @@ class Model:
 
         from models_core.outputs import outputs_of
 
-        arrays = self._arrays(rows)
+        arrays = self.named(rows).values()
         return outputs_of(self.module, tuple(torch.from_numpy(array) for array in arrays))
 
     def predict(self, rows: Inputs | Data) -> NDArray[np.float32]:
@@ -81,14 +81,19 @@ class Model:
             return chance
         return output
 
-    def _arrays(self, rows: Inputs | Data) -> tuple[NDArray[Any], ...]:
+    def named(self, rows: Inputs | Data) -> dict[str, NDArray[Any]]:
+        """The arrays that the module takes, by name and in its order; checked.
+
+        Raises:
+            ValueError: an input is missing or of another shape.
+        """
         if isinstance(rows, Data):
             named = rows.inputs
         elif isinstance(rows, np.ndarray):
             named = {next(iter(self.spec.sizes)): rows}
         else:
             named = rows
-        arrays = []
+        arrays = {}
         for name, size in self.spec.sizes.items():
             array = named.get(name)
             if array is None or array.shape[1:] != size.shape:
@@ -96,5 +101,5 @@ class Model:
                 wanted = ", ".join(["N", *map(str, size.shape)])
                 raise ValueError(f"Expected {name!r} of shape ({wanted}), got {got}.")
             kind = np.int64 if size.vocabulary else np.float32
-            arrays.append(np.ascontiguousarray(array, dtype=kind))
-        return tuple(arrays)
+            arrays[name] = np.ascontiguousarray(array, dtype=kind)
+        return arrays

@@ -13,16 +13,15 @@ from models_core import artifact as files_of
 from models_core.artifact import Artifact, ArtifactError, sha256, unpack
 from models_core.calibration import Calibration
 from models_core.engines import OnnxEngine, Scorer
+from models_core.exporting import ExportError, export_onnx
 from models_core.model import Model
+from models_core.spec import SpecError
+from models_core.weights import module_of
 
 if TYPE_CHECKING:
     from models_core.architectures.binary import BinaryModule
 
 _EXPORT_TOLERANCE = 1e-4  # logits
-
-
-class ExportError(RuntimeError):
-    """The exported engine does not compute what the module computes."""
 
 
 def pack(
@@ -52,8 +51,6 @@ def pack(
         ArtifactError: a name or number is not what an artifact may hold.
     """
     from safetensors.torch import save
-
-    from models_core.exporting import export_onnx
 
     engine_bytes = export_onnx(model.binary)
     engine = OnnxEngine(engine_bytes)
@@ -108,18 +105,12 @@ def load_module(artifact: Artifact) -> BinaryModule:
         SpecError: this server does not know the architecture.
         ArtifactError: the weights are not those of the spec.
     """
-    from safetensors.torch import load as load_tensors
+    from models_core.architectures.binary import BinaryModule
 
-    from models_core.architectures import build_binary
-
-    module = build_binary(artifact.spec)
-    try:
-        module.load_state_dict(load_tensors(artifact.weights))
-    except RuntimeError as error:
-        raise ArtifactError(
-            "weights_invalid", f"The weights do not fit the spec: {error}"
-        ) from error
-    return module.eval()
+    module = module_of(artifact.spec, artifact.weights, files_of.WEIGHTS)
+    if not isinstance(module, BinaryModule):
+        raise SpecError(f"{artifact.spec.architecture!r} is not of yes/no questions of a table.")
+    return module
 
 
 def _require_finite(value: object, path: str) -> None:

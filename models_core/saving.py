@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from models_core.artifact import ArtifactError
+from models_core.refusals import ArtifactError
 from models_core.spec import Scalar, Spec, SpecError
 from models_core.training import FitRecipe
+from models_core.weights import checked_header, module_of
 
 if TYPE_CHECKING:
     from models_core.model import Model
@@ -93,9 +94,7 @@ def load(path: Path | str) -> Model:
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load as load_arrays
-    from safetensors.torch import load as load_tensors
 
-    from models_core.architectures import build
     from models_core.model import Look, Model
 
     folder = Path(path)
@@ -107,11 +106,13 @@ def load(path: Path | str) -> Model:
     try:
         spec = Spec.from_json(msgspec.json.encode(manifest.spec))
         recipe = FitRecipe(**manifest.recipe)  # type: ignore[arg-type]
-        module = build(spec)
-        module.load_state_dict(load_tensors(bodies[WEIGHTS]))
+        module = module_of(spec, bodies[WEIGHTS], WEIGHTS)
+        checked_header(bodies[GOLDEN], GOLDEN)
         golden = load_arrays(bodies[GOLDEN])
         rows = tuple(golden[f"input.{n}"] for n in range(len(spec.sizes)))
         answer = golden["answer"]
+    except ArtifactError:
+        raise
     except (SpecError, TypeError, ValueError) as error:
         raise ArtifactError("manifest_invalid", f"{MANIFEST}: {error}") from error
     except (RuntimeError, KeyError, SafetensorError) as error:
@@ -128,7 +129,10 @@ def load(path: Path | str) -> Model:
         history=tuple(Look(look.step, look.loss, look.score) for look in manifest.history),
         seconds=manifest.seconds,
     )
-    given = model.logits(dict(zip(spec.sizes, rows, strict=True)))
+    try:
+        given = model.logits(dict(zip(spec.sizes, rows, strict=True)))
+    except (ValueError, IndexError, RuntimeError) as error:  # a shape, or a token out of range
+        raise ArtifactError("weights_invalid", f"{GOLDEN} is not of the spec: {error}") from error
     if given.shape != answer.shape or not np.allclose(given, answer, rtol=1e-4, atol=TOLERANCE):
         raise ArtifactError("weights_invalid", "The golden rows are answered differently here.")
     return model
@@ -149,7 +153,7 @@ def _read(path: Path, limit: int) -> bytes:
 def _manifest(body: bytes) -> _Manifest:
     try:
         manifest = msgspec.json.decode(body, type=_Manifest)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ArtifactError("manifest_invalid", f"{MANIFEST}: {error}.") from error
     if (manifest.format, manifest.format_version) != ("lepton-saved-model", FORMAT_VERSION):
         raise ArtifactError(

@@ -175,7 +175,7 @@ class Spec:
         """Read what ``to_json`` wrote; raises ``SpecError`` for anything else."""
         try:
             shape = msgspec.json.decode(body, type=_SpecShape)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise SpecError(f"Not a spec: {error}.") from error
         inputs = {name: Input(size.shape, size.vocabulary) for name, size in shape.inputs.items()}
         task: Any = shape.task

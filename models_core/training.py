@@ -116,6 +116,7 @@ def fit(
     checkpoints: Path | str | None = None,
     looked: Callable[[Look], None] | None = None,
     trackers: Sequence[Tracker] = (),
+    teacher: Model | None = None,
 ) -> Model:
     """Train a model on ``train``; ``validation`` picks the best step.
 
@@ -131,6 +132,7 @@ def fit(
         looked: told of each look at the validation rows; when it raises ``StopFit`` the fit ends
             there, with the best weights so far.
         trackers: told of the run, its looks and its outcome. One that fails is warned of.
+        teacher: a model of the same question; its answers count for 0.7 of each label.
 
     Raises:
         SpecError: the architecture or a parameter is unknown.
@@ -139,7 +141,7 @@ def fit(
         CheckpointError: the folder holds the run of another spec, data or recipe.
     """
     if validation is None:
-        train, validation = cut_in_time(train)
+        train, validation = cut(train)
     parts = [
         for_spec(spec, name, part) for name, part in (("train", train), ("validation", validation))
     ]
@@ -153,7 +155,9 @@ def fit(
     facts = RunFacts(spec.architecture, spec, recipe, data_hash, len(parts[0]), len(parts[1]))
     told = Told(trackers, looked, facts)
     try:
-        model = train_module(spec, parts[0], parts[1], recipe, progress, start, folder, told)
+        model = train_module(
+            spec, parts[0], parts[1], recipe, progress, start, folder, told, teacher
+        )
     except BaseException:
         told.end(None)
         raise
@@ -167,7 +171,8 @@ def _judged(model: Model, validation: Table | Data) -> Report:
     return evaluate(model, validation)
 
 
-def cut_in_time(train: Table | Data) -> tuple[Data, Data]:
+def cut(train: Table | Data) -> tuple[Data, Data]:
+    """The rows to learn from, and the last fifth, to look at."""
     data = (
         train
         if isinstance(train, Data)

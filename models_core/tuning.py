@@ -19,7 +19,7 @@ from models_core.spec import Scalar, Spec, SpecError
 from models_core.studies import ATTEMPT, WHY, WORKER, Turns, answered, open_study, take_back
 from models_core.table import Table
 from models_core.tracking import Named, StopFit, Tracker
-from models_core.training import FitRecipe, Progress, cut_in_time, fit, for_spec
+from models_core.training import FitRecipe, Progress, cut, fit, for_spec
 from models_core.tuned import Trial, Tuned
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def tune(
     if trials < 1:
         raise TuneError(f"trials={trials} must be at least 1.")
     if validation is None:
-        train, validation = cut_in_time(train)
+        train, validation = cut(train)
     recipe = replace(recipe or FitRecipe(), shard="none")  # a worker is one process
     base = spec if isinstance(spec, Spec) else _spec_of(spec, train)
     space = space or {}

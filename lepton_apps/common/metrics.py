@@ -79,6 +79,11 @@ MODEL_INFO = Gauge(
     "1 for the version this process serves.",
     ["model", "version", "role"],
 )
+MODEL_CHUNK = Gauge(
+    "lepton_model_chunk_rows",
+    "Rows that the served model's engine takes at a time on this host.",
+    ["model", "role"],
+)
 MODEL_RELOADS = Counter(
     "lepton_model_reloads", "Model versions loaded, by result.", ["model", "result"]
 )

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Final
 
+from django.conf import settings
+
+from lepton_apps.common import clock
 from lepton_apps.common.errors import LeptonError
 from lepton_apps.model_registry.cache import FileCache, sha256_hex
 from lepton_apps.model_registry.models import ModelFile
 from lepton_apps.verticals.contract import Stream
 from models_core.artifact import ArtifactError, unpack
+from models_core.chunking import chunk_of, served
 from models_core.engines import EngineError, Scorer
+
+log = logging.getLogger(__name__)
+
+MEASURING_S: Final = 0.3  # wall time of a version's first load on a host
 
 
 class ModelRefusedError(LeptonError):
@@ -21,7 +30,10 @@ class ModelRefusedError(LeptonError):
 
 
 def open_scorer(files: Mapping[str, bytes], stream: Stream) -> Scorer:
-    """Verify the files, build the engine and hold it against the golden rows.
+    """Verify the files, build the engine for this host and hold it against the golden rows.
+
+    How many rows the engine takes at a time is measured when a host sees the version for the first
+    time, and kept in the data folder for all its processes.
 
     Raises:
         ModelRefusedError: as its name says; the message names the file, schema or threshold.
@@ -40,10 +52,23 @@ def open_scorer(files: Mapping[str, bytes], stream: Stream) -> Scorer:
                 f"The model brings no threshold {', '.join(sorted(missing))}, which the policy "
                 f"of {stream.name} needs."
             )
-        scorer = Scorer.from_artifact(artifact)
-        scorer.check_golden()
+        plan, scorer = served(
+            artifact,
+            settings.LEPTON_DATA_DIR / "engines",
+            seconds=MEASURING_S,
+            clock=clock.monotonic,
+        )
     except (ArtifactError, EngineError) as exc:
         raise ModelRefusedError(str(exc)) from exc
+    log.info(
+        "engine built",
+        extra={
+            "stream": stream.name,
+            "engine": plan.id,
+            "chunk": chunk_of(plan),
+            "us_per_record": plan.measured,
+        },
+    )
     return scorer
 
 

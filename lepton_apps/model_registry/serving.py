@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lepton_apps.common import clock
 from lepton_apps.common.db import raw_connection
 from lepton_apps.common.errors import UnavailableError
-from lepton_apps.common.metrics import MODEL_INFO, MODEL_RELOADS, SCORE_THRESHOLD
+from lepton_apps.common.metrics import MODEL_CHUNK, MODEL_INFO, MODEL_RELOADS, SCORE_THRESHOLD
 from lepton_apps.model_registry.cache import FileCache
 from lepton_apps.model_registry.loading import ModelRefusedError, load_files, open_scorer
 from lepton_apps.model_registry.models import Role
@@ -83,6 +83,11 @@ class ServedModel:
         return ServedModel(
             self._stream, self.version_id, self.number, self._scorer, line_id, thresholds
         )
+
+    @property
+    def chunk(self) -> int:
+        """Rows that the engine takes at a time on this host."""
+        return self._scorer.engine.chunk
 
     @property
     def usual(self) -> NDArray[np.float32]:
@@ -220,6 +225,7 @@ class ModelSource:
         if before is not None:
             MODEL_INFO.remove(model, str(before.number), self._role)
         MODEL_INFO.labels(model, str(served.number), self._role).set(1)
+        MODEL_CHUNK.labels(model, self._role).set(served.chunk)
         MODEL_RELOADS.labels(model, "loaded").inc()
         self._say_thresholds(served)
         log.info(
@@ -227,6 +233,7 @@ class ModelSource:
             extra={
                 "model": model,
                 "version": served.number,
+                "chunk": served.chunk,
                 "replaced": None if before is None else before.number,
             },
         )

@@ -61,12 +61,12 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Attention and a feed-forward layer, each normalised before and with a way around."""
 
-    def __init__(self, width: int, heads: int, dropout: float, causal: bool) -> None:
+    def __init__(self, width: int, heads: int, inner: int, dropout: float, causal: bool) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = Attention(width, heads, causal)
         self.forward_layer = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+            nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width)
         )
         self.dropout = nn.Dropout(dropout)
 
@@ -79,6 +79,8 @@ class Block(nn.Module):
 @architecture("transformer")
 class Transformer(Encoder):
     """``layers`` blocks with learned places; the mean over time, or each step for ``next``.
+
+    ``inner``: units of each block's feed-forward layer; 0: four times the width.
 
     **Shape**
 
@@ -102,9 +104,12 @@ class Transformer(Encoder):
         width: int = 64,
         heads: int = 4,
         layers: int = 2,
+        inner: int = 0,
         dropout: float = 0.1,
     ) -> None:
         super().__init__(sizes)
+        if inner < 0:
+            raise ValueError(f"inner={inner} is below 0.")
         if min(width, heads, layers) < 1 or width % heads:
             raise ValueError(f"width={width} is not a multiple of heads={heads}, or is below 1.")
         if sizes.task == "next" and not self.causal:
@@ -113,7 +118,7 @@ class Transformer(Encoder):
         self.front, steps = sequence_front(self.size, width)
         self.place_TD = nn.Parameter(torch.randn(steps, width) * 0.02)
         self.blocks = nn.ModuleList(
-            Block(width, heads, dropout, self.causal) for _ in range(layers)
+            Block(width, heads, inner or 4 * width, dropout, self.causal) for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
         self.finish(sizes, width)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import models_core as mc
 from models_core import FitRecipe, Scorer, Table, unpack
 from models_core.architectures import architecture_names
 from models_core.architectures.registry import class_of
@@ -41,6 +42,23 @@ def test_the_page_begins_with_what_the_tutorial_runs() -> None:
 
     assert five(PAGE) == five((DOCS / "tutorial.md").read_text())
     assert len(ast.parse(five(PAGE)).body) == 5
+
+
+def test_the_examples_of_engines_and_smaller_models_run(
+    train: Table, validation: Table, test_table: Table, tmp_path: Path
+) -> None:
+    model = mc.fit(mc.Spec("mlp", 6, {"width": 16}), train, validation, mc.FitRecipe(steps=4))
+    data = {
+        name: mc.Data(table.x_NF, table.y_N.astype(int))
+        for name, table in (("train", train), ("validation", validation), ("test", test_table))
+    }
+    examples = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    wanted = [code for code in examples if "mc.build(" in code]
+    assert len(wanted) == 2
+    for code in wanted:
+        space = {"mc": mc, "model": model, "folder": tmp_path, **data}
+        exec(code, space)  # noqa: S102  # the page is ours
+        assert space["engine"].logits(data["test"]).shape == (len(test_table),)  # type: ignore[attr-defined]
 
 
 def test_the_docs_name_every_architecture_and_manifest_field() -> None:
