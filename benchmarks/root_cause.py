@@ -15,7 +15,7 @@ import json
 import sys
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "a service that is not named shares the places behind; weights fixed on sockshop, petshop "
         "not looked at before. Baselines rank all services that measure anything by their most "
         "unusual measure: the largest z-score (mean and deviation), and RobustScorer of BARO (median "
-        "and quartiles)",
+        "and quartiles), also of the one measure that alarmed",
         "; ".join(said),
         figures[ours],
         clock.monotonic() - began,
@@ -198,6 +198,19 @@ def by_robust_scorer(case: Case) -> list[str]:
     return _by(case, distance)
 
 
+def by_alarmed_measure(case: Case) -> list[str]:
+    """RobustScorer of the measure that alarmed alone, where one did."""
+    if isinstance(case.symptom, str):
+        return by_robust_scorer(case)
+    alarmed = case.symptom[1]
+    series = {
+        node: {alarmed: measures[alarmed]}
+        for node, measures in case.changes.series.items()
+        if alarmed in measures
+    }
+    return by_robust_scorer(replace(case, changes=Changes(series, case.changes.begin)))
+
+
 def _furthest(fault: NDArray[np.float64], middle: float, spread: float) -> float:
     return float(np.abs(fault - middle).max()) / (spread or 1.0)
 
@@ -205,7 +218,7 @@ def _furthest(fault: NDArray[np.float64], middle: float, spread: float) -> float
 def _by(
     case: Case, distance: Callable[[NDArray[np.float64], NDArray[np.float64]], float]
 ) -> list[str]:
-    score = {}
+    score: dict[str, float] = {}
     for node, measures in case.changes.series.items():
         for values in measures.values():
             usual, fault = values[case.changes.usual], values[case.changes.after]
@@ -235,6 +248,7 @@ METHODS: dict[str, Callable[[Case], list[str]]] = {
     "causes": by_causes,
     "largest z-score": by_z,
     "RobustScorer": by_robust_scorer,
+    "RobustScorer of the alarmed measure": by_alarmed_measure,
 }
 
 if __name__ == "__main__":

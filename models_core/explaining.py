@@ -231,7 +231,8 @@ def _answered(model: Model, named: dict[str, NDArray[Any]], num: int) -> NDArray
     if not num:
         return np.zeros((0, 2 if spec.task == "next" else 1), dtype=np.int64)
     if spec.task == "classes":
-        return model.logits(named).argmax(axis=1)[:, None].astype(np.int64)
+        class_N1: NDArray[np.int64] = model.logits(named).argmax(axis=1)[:, None].astype(np.int64)
+        return class_N1
     if spec.task == "next":
         token_NT = next(iter(named.values()))
         places = np.arange(1, token_NT.shape[1] + 1)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models_core.causal.changes import UNUSUAL, Changes, onset, strength
 from models_core.causal.equations import Equation, fit_equation, shares
-from models_core.causal.graph import Graph
+from models_core.causal.graph import Graph, Way
 
 # How the three kinds of evidence are weighed; fixed on one data set, see docs/explanation.md.
 _LEAST_SHARE = 0.6  # what counts of a node that explains nothing of the symptom
@@ -87,38 +87,51 @@ def causes(
     place = int(strength_M.argmax()) if measure is None else measures.index(measure)
     whole = float(z_TM[changes.after, place].mean() - z_TM[changes.usual, place].mean())
     parts = shares(equations, node, place, _downstream_first(equations))
-    began = onset(z_TM[:, [place]], changes)
-    found = []
-    for name, (its_measures, its_TM) in standing.items():
-        equation, unusual_M = equations[name], strength(its_TM, changes)
-        loudest = int(np.minimum(equation.own_M, unusual_M).argmax())
-        own, unusual = float(equation.own_M[loudest]), float(unusual_M[loudest])
-        if min(own, unusual) < UNUSUAL:
-            continue
-        explained = parts[name] / whole if whole else 0.0
-        lead = _lead(onset(its_TM, changes), began)
-        way = ways[name]
-        score = (
-            math.log1p(unusual)
-            * (_LEAST_SHARE + (1 - _LEAST_SHARE) * min(abs(explained), 1.0))
-            * _in_time(lead, way.lag)
-            * way.weight
-        )
-        invariant = 1.0 if name == node else _invariant(z_TM[:, [place]], its_TM, changes)
-        found.append(
-            Cause(
-                name,
-                its_measures[loudest],
-                score,
-                unusual,
-                own,
-                explained,
-                invariant,
-                lead,
-                way.nodes,
-            )
-        )
+    told = _Symptom(node, z_TM[:, [place]], onset(z_TM[:, [place]], changes), whole)
+    judged = (
+        _judged(ways[name], standing[name], equation, parts[name], told, changes)
+        for name, equation in equations.items()
+    )
+    found = [cause for cause in judged if cause is not None]
     return tuple(sorted(found, key=lambda cause: (-cause.score, cause.node)))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Symptom:
+    node: str
+    z_T1: NDArray[np.float64]
+    began: int | None
+    whole: float  # its mean change
+
+
+def _judged(
+    way: Way,
+    standing: tuple[tuple[str, ...], NDArray[np.float64]],
+    equation: Equation,
+    part: float,
+    symptom: _Symptom,
+    changes: Changes,
+) -> Cause | None:
+    """A node as a cause; None where it did not change, or not of itself."""
+    measures, z_TM = standing
+    unusual_M = strength(z_TM, changes)
+    loudest = int(np.minimum(equation.own_M, unusual_M).argmax())
+    own, unusual = float(equation.own_M[loudest]), float(unusual_M[loudest])
+    if min(own, unusual) < UNUSUAL:
+        return None
+    node = way.nodes[0]
+    explained = part / symptom.whole if symptom.whole else 0.0
+    began = onset(z_TM, changes)
+    lead = None if began is None or symptom.began is None else symptom.began - began
+    score = (
+        math.log1p(unusual)
+        * (_LEAST_SHARE + (1 - _LEAST_SHARE) * min(abs(explained), 1.0))
+        * _in_time(lead, way.lag)
+        * way.weight
+    )
+    invariant = 1.0 if node == symptom.node else _invariant(symptom.z_T1, z_TM, changes)
+    name = measures[loudest]
+    return Cause(node, name, score, unusual, own, explained, invariant, lead, way.nodes)
 
 
 def _equations(graph: Graph, standing: _Standing, changes: Changes) -> dict[str, Equation]:
@@ -178,10 +191,6 @@ def _invariant(
     """Whether the symptom, given this node, is as before (Peters, Bühlmann, Meinshausen 2016)."""
     rest = fit_equation(symptom_T1, {"": (cause_TM, math.inf)}, changes).own_M[0]
     return math.erfc(float(rest) / math.sqrt(2))
-
-
-def _lead(began: int | None, symptom_began: int | None) -> int | None:
-    return None if began is None or symptom_began is None else symptom_began - began
 
 
 def _in_time(lead: int | None, lag: float) -> float:

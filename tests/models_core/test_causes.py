@@ -235,8 +235,10 @@ def test_what_is_no_graph_is_refused(edges: list[tuple[object, ...]], said: str)
 
 
 def test_a_graph_is_read_from_a_matrix_and_turned_round() -> None:
-    graph = Graph.of_matrix(["a", "b", "c"], [[0, 1, 0], [0, 0, 0.5], [0, 0, 0]])
-    assert graph.upstream("c")["a"] == (("a", "b", "c"), np.inf, pytest.approx(0.5))
+    graph = Graph.of_matrix(["a", "b", "c"], np.diag([1, 0.5], k=1))
+    way = graph.upstream("c")["a"]
+    assert (way.nodes, way.lag) == (("a", "b", "c"), np.inf)
+    assert way.weight == pytest.approx(0.5)
     assert graph.reversed().parents("a") == ("b",)
     assert graph.upstream("c", depth=1).keys() == {"c", "b"}
     with pytest.raises(ValueError, match="need a square"):

@@ -197,7 +197,7 @@ def test_on_a_straight_line_all_methods_agree_with_the_weights() -> None:
     weight_F = model.module.state_dict()["line.weight"].numpy()[0].astype(np.float64)
     expected_NF = weight_F * (rows - model.reference_F)
     for how in ("integrated_gradients", "occlusion"):
-        why = explain(model, rows, how=how)  # type: ignore[arg-type]
+        why = explain(model, rows, how=how)
         assert why.shares["x"] == pytest.approx(expected_NF, abs=2e-5)
         assert why.gap_N == pytest.approx(np.zeros(20), abs=2e-5)
 
@@ -207,7 +207,7 @@ def test_the_token_and_the_place_that_decide_lead_the_reasons() -> None:
     assert isinstance(data, Data)
     rows = data.inputs["text"][data.target == 1][:8]
     for how in ("integrated_gradients", "occlusion"):
-        why = explain(fitted("transformer"), rows, how=how, target=1)  # type: ignore[arg-type]
+        why = explain(fitted("transformer"), rows, how=how, target=1)
         leading = [reasons[0] for reasons in why.top(1)]
         hits = [rows[n, reason.place[0]] == 5 for n, reason in enumerate(leading)]
         assert sum(hits) >= 7
@@ -304,7 +304,7 @@ def test_groups_that_overlap_or_do_not_exist_are_refused() -> None:
 
 def test_no_rows_have_no_shares() -> None:
     for how in ("integrated_gradients", "occlusion"):
-        why = explain(fitted("mlp"), np.zeros((0, 4), np.float32), how=how)  # type: ignore[arg-type]
+        why = explain(fitted("mlp"), np.zeros((0, 4), np.float32), how=how)
         assert len(why) == 0
         assert why.top() == ()
 
