@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,8 +13,12 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connection
 
+<<<<<<< HEAD
 from lepton_apps.common import clock
 from lepton_apps.common.metrics import MODEL_INFO, MODEL_RELOADS
+=======
+from lepton_apps.common.metrics import MODEL_CHUNK, MODEL_INFO, MODEL_RELOADS
+>>>>>>> m-engines
 from lepton_apps.model_registry import services
 from lepton_apps.model_registry.cache import sha256_hex
 from lepton_apps.model_registry.loading import ModelRefusedError
@@ -199,6 +204,27 @@ def test_a_changed_cache_file_is_noticed_and_mended_from_the_database(
         file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert np.array_equal(ModelSource(stream).current().score(rows(stream)), expected)
     assert {file: file.read_bytes() for file in own_cache.iterdir()} == contents
+
+
+def test_the_chunk_of_a_version_is_measured_once_on_a_host_and_shown(
+    stream: Stream, versions: list[ModelVersion], own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion(versions[0])
+    expected = ModelSource(stream).current()
+    plans = {
+        file: json.loads(file.read_bytes()) for file in (own_cache.parent / "engines").iterdir()
+    }
+    sha256 = ModelFile.objects.get(version=versions[0], name="model.onnx").sha256
+    (found,) = [plan for plan in plans.values() if plan["content"] == sha256]
+    assert set(found["chosen"].values()) == {f"onnx in chunks of {expected.chunk}"}
+    assert len(found["measured"]) == 5
+
+    monkeypatch.setattr("models_core.chunking.microseconds", None)  # another process asks the file
+    again = ModelSource(stream).current()
+
+    assert again.chunk == expected.chunk
+    assert np.array_equal(again.score(rows(stream)), expected.score(rows(stream)))
+    assert MODEL_CHUNK.labels(MODEL, "champion")._value.get() == expected.chunk
 
 
 def test_a_data_folder_that_cannot_be_written_only_means_no_cache(
