@@ -68,7 +68,7 @@ def explain(
         raise ValueError(f"how={how!r} is none of {', '.join(get_args(How))}.")
     if not 8 <= steps <= MOST_STEPS:
         raise ValueError(f"{steps=} is not in 8..{MOST_STEPS}.")
-    arrays = model._arrays(rows)
+    arrays = tuple(model.named(rows).values())
     if how == "attention":
         return _looks(model, arrays)
     target_NK = _targets(model, arrays, target)

@@ -13,12 +13,8 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connection
 
-<<<<<<< HEAD
 from lepton_apps.common import clock
-from lepton_apps.common.metrics import MODEL_INFO, MODEL_RELOADS
-=======
 from lepton_apps.common.metrics import MODEL_CHUNK, MODEL_INFO, MODEL_RELOADS
->>>>>>> m-engines
 from lepton_apps.model_registry import services
 from lepton_apps.model_registry.cache import sha256_hex
 from lepton_apps.model_registry.loading import ModelRefusedError
