@@ -19,7 +19,7 @@ from models_core.architectures import build
 from models_core.architectures.network import Network
 from models_core.augmentation import Augmentation
 from models_core.checkpoints import Checkpoints
-from models_core.distributed import Ranks, ranks, unsynced
+from models_core.distributed import Ranks, device_of, ranks, require_together, unsynced
 from models_core.model import Look, Model
 from models_core.optimizers import make_optimizers, rate_at, set_learning_rate
 from models_core.outputs import outputs_of
@@ -50,7 +50,7 @@ def train_module(
     folder: Path | None = None,
 ) -> Model:
     """See ``fit``. The caller's random state and threads are left as they were."""
-    device = _device(recipe.device)
+    device = device_of(recipe.device)
     started = monotonic()
     with (
         _threads(recipe),
@@ -66,6 +66,7 @@ def train_module(
         run = Training(module.to(device), train, validation, recipe, among, progress)
         kept = None if folder is None else Checkpoints(folder, _run_id(spec, train, recipe, start))
         history = run.through(started, kept)
+        module = run.whole(spec)
     return Model(
         spec=spec,
         module=module.cpu().eval(),
@@ -94,6 +95,11 @@ class Losses(nn.Module):
             return loss.expand(len(y))
         return self.module.losses(inputs, y, self.focus)
 
+    def answers(self, *inputs: Tensor) -> Tensor:
+        """What the module answers, through what wraps it."""
+        output: Tensor = self.module(*inputs)
+        return output
+
 
 class Training:
     """A run: its data on the device, its state, and what one step does."""
@@ -120,15 +126,16 @@ class Training:
         )
         self.sampler = Sampler(train, recipe)
         self.augmentation = Augmentation.parse(recipe.augment)
-        self.optimizers = make_optimizers(module, recipe)
+        self.state = RunState(micro_batch=recipe.micro_batch or self.sampler.size)
+        self.first = self._share_beside()
+        require_together(among, recipe, self.sampler.size, self.first > 0)
         losses = Losses(module, recipe.focal)
         if recipe.compile:
             losses.compile()
-        self.losses = among.wrapped(losses)
+        self.losses = among.wrapped(losses, device)
+        self.optimizers = make_optimizers(module, recipe)  # of what wrapping made of parameters
         self.autocast = _autocast(recipe, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
-        self.state = RunState(micro_batch=recipe.micro_batch or self.sampler.size)
-        self.first = self._share_beside()
 
     def through(self, started: float, kept: Checkpoints | None) -> list[Look]:
         """Every step that is left, and the best weights in the end."""
@@ -137,6 +144,8 @@ class Training:
             state.resume(self, kept.newest())
         for step in range(state.step + 1, recipe.steps + 1):
             share = _share_done(step, monotonic() - started, recipe)
+            if recipe.max_seconds is not None:
+                share = self.among.agreed(share)
             # By the clock too: a slow machine learns less of what is usual, and still weighs it.
             if share >= self.first and not state.settled:
                 self.module.settle(self.train)
@@ -151,8 +160,10 @@ class Training:
                 self.progress("fit", step, recipe.steps)
             if is_over:
                 break
-            if kept is not None and step % recipe.checkpoint_every == 0 and self.among.is_first:
-                kept.save(step, *state.saved(self))
+            if kept is not None and step % recipe.checkpoint_every == 0:
+                tensors, rest = state.saved(self)
+                if self.among.is_first:
+                    kept.save(step, tensors, rest)
         if self.progress is not None and state.history[-1].step < recipe.steps:
             self.progress("fit", recipe.steps, recipe.steps)
         self.module.load_state_dict(state.best_weights)
@@ -185,14 +196,17 @@ class Training:
     def _gradients(self, row_B: Tensor) -> Tensor:
         """Gradients of the mean loss over the whole batch; returns this process's part of it."""
         beside = not self.state.settled
-        parts = torch.split(self.among.share(row_B).to(self.device), self.state.micro_batch)
+        parts = self.among.parts(row_B.to(self.device), self.state.micro_batch)
         total = torch.zeros((), device=self.device)
-        for number, part in enumerate(parts, start=1):
+        for number, (part, counts) in enumerate(parts, start=1):
             inputs = self.augmentation(tuple(array[part] for array in self.inputs))
-            with unsynced(self.losses, last=number == len(parts)), self.autocast:
+            last = number == len(parts)
+            with unsynced(self.losses, self.among, last), self.autocast:
                 loss_B = self.losses(beside, self.y_N[part], *inputs)
                 weighted_B = loss_B if beside else loss_B * self.weight_N[part]
                 loss = weighted_B.sum() / len(row_B)
+                if not counts:
+                    loss = loss * 0.0
                 # Processes average their gradients; the batch is the sum of their parts.
                 self.scaler.scale(loss * self.among.world).backward()
             total += loss.detach()
@@ -217,10 +231,14 @@ class Training:
     def _look(self, step: int, loss: Tensor) -> bool:
         """Measure on the validation rows; true when there was no better look for too long."""
         state = self.state
-        output = outputs_of(self.module, self.validation_inputs)
+        output = outputs_of(
+            self.module,
+            self.validation_inputs,
+            self.losses.answers if self.among.sharded else None,  # type: ignore[arg-type]
+        )
         score = watched(self.validation.task, self.validation.target, output, self.recipe.watch)
         score = self.among.agreed(score)
-        state.history.append(Look(step=step, loss=float(loss), score=score))
+        state.history.append(Look(step, self.among.summed(float(loss)), score))
         if self.progress is not None:
             self.progress("fit", step, self.recipe.steps)
         if score > state.best or not state.best_weights:
@@ -229,6 +247,14 @@ class Training:
         else:
             state.looks_since_best += 1
         return state.looks_since_best >= self.recipe.patience
+
+    def whole(self, spec: Spec) -> Network:
+        """The module with every parameter whole, in each process."""
+        if not self.among.sharded:
+            return self.module
+        module = build(spec)
+        module.load_state_dict(self.among.whole(self.module.state_dict()))
+        return module
 
     def _share_beside(self) -> float:
         """Which share of the run comes first, for what the module learns beside the answers."""
@@ -291,11 +317,3 @@ def _threads(recipe: FitRecipe) -> Iterator[None]:
 
 def _copy_weights(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError('device="cuda" but torch sees no GPU here. Use "auto" or "cpu".')
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
