@@ -60,8 +60,11 @@ class Ranks:
         dist.all_reduce(told)
         return float(told)
 
-    def wrapped(self, losses: nn.Module, device: torch.device) -> nn.Module:
-        """The module with gradients averaged over processes; sharding changes it in place."""
+    def wrapped(self, losses: nn.Module, device: torch.device, uses_all: bool) -> nn.Module:
+        """The module with gradients averaged over processes; sharding changes it in place.
+
+        ``uses_all``: every step gives each parameter a gradient, so that none is looked for.
+        """
         if self.world == 1:
             return losses
         if self.sharded:
@@ -69,7 +72,9 @@ class Ranks:
 
             return shard(losses, device, self.world)
         # Buffers are the same in all processes, so nobody needs to be told of them.
-        return DistributedDataParallel(losses, find_unused_parameters=True, broadcast_buffers=False)
+        return DistributedDataParallel(
+            losses, find_unused_parameters=not uses_all, forward_sync_buffers=False
+        )
 
     def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors with every process's part; all processes must ask together."""

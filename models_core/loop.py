@@ -118,9 +118,17 @@ class Training:
         self.train, self.validation = train, validation
         device = next(module.parameters()).device
         self.device = device
+        # Chance is a function of the step, so that a run that goes on draws the same. Asked of the
+        # device alone: torch.manual_seed tells every kind of device, at a third of a small step.
+        self.chance = (
+            torch.cuda.default_generators[device.index or 0]
+            if device.type == "cuda"
+            else torch.default_generator
+        )
         self.inputs = tuple(torch.from_numpy(array).to(device) for array in train.arrays)
         self.y_N = torch.from_numpy(train.target).to(device)
-        self.weight_N = torch.from_numpy(row_weights(train, recipe)).to(device)
+        weight_N = torch.from_numpy(row_weights(train, recipe)).to(device)
+        self.weight_N = None if bool((weight_N == 1).all()) else weight_N
         self.validation_inputs = tuple(
             torch.from_numpy(array).to(device) for array in validation.arrays
         )
@@ -132,7 +140,8 @@ class Training:
         losses = Losses(module, recipe.focal)
         if recipe.compile:
             losses.compile()
-        self.losses = among.wrapped(losses, device)
+        uses_all = among.world == 1 or (self.first == 0 and self._uses_all())
+        self.losses = among.wrapped(losses, device, uses_all)
         self.optimizers = make_optimizers(module, recipe)  # of what wrapping made of parameters
         self.autocast = _autocast(recipe, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
@@ -173,11 +182,12 @@ class Training:
 
     def step(self, step: int) -> Tensor:
         """One step: gradients of a batch, in parts that fit the memory, and the optimizers."""
-        self.module.train()
+        if not self.module.training:
+            self.module.train()
         row_B = self.sampler.rows_of(step)
+        seed = seed_of(self.recipe.seed, step * self.among.world + self.among.rank)
         while True:
-            # Chance is a function of the step, so that a run that goes on draws the same.
-            torch.manual_seed(seed_of(self.recipe.seed, step * self.among.world + self.among.rank))
+            self.chance.manual_seed(seed)
             for optimizer in self.optimizers:
                 optimizer.zero_grad(set_to_none=True)
             try:
@@ -197,19 +207,21 @@ class Training:
         """Gradients of the mean loss over the whole batch; returns this process's part of it."""
         beside = not self.state.settled
         parts = self.among.parts(row_B.to(self.device), self.state.micro_batch)
-        total = torch.zeros((), device=self.device)
+        total: Tensor | None = None
         for number, (part, counts) in enumerate(parts, start=1):
             inputs = self.augmentation(tuple(array[part] for array in self.inputs))
-            last = number == len(parts)
-            with unsynced(self.losses, self.among, last), self.autocast:
-                loss_B = self.losses(beside, self.y_N[part], *inputs)
-                weighted_B = loss_B if beside else loss_B * self.weight_N[part]
-                loss = weighted_B.sum() / len(row_B)
+            with unsynced(self.losses, self.among, last=number == len(parts)):
+                with self.autocast:
+                    loss_B = self.losses(beside, self.y_N[part], *inputs)
+                if self.weight_N is not None and not beside:
+                    loss_B = loss_B * self.weight_N[part]
+                loss = loss_B.sum() / len(row_B)
                 if not counts:
                     loss = loss * 0.0
                 # Processes average their gradients; the batch is the sum of their parts.
                 self.scaler.scale(loss * self.among.world).backward()
-            total += loss.detach()
+            total = loss.detach() if total is None else total + loss.detach()
+        assert total is not None
         return total
 
     def _halve(self, error: RuntimeError) -> None:
@@ -255,6 +267,14 @@ class Training:
         module = build(spec)
         module.load_state_dict(self.among.whole(self.module.state_dict()))
         return module
+
+    def _uses_all(self) -> bool:
+        """Whether the loss of a row depends on every parameter that learns."""
+        learning = [p for p in self.module.parameters() if p.requires_grad]
+        few = tuple(array[:2] for array in self.inputs)
+        loss_B = self.module.losses(few, self.y_N[:2], self.recipe.focal)
+        found = torch.autograd.grad(loss_B.sum(), learning, allow_unused=True)
+        return all(gradient is not None for gradient in found)
 
     def _share_beside(self) -> float:
         """Which share of the run comes first, for what the module learns beside the answers."""
