@@ -63,7 +63,7 @@ def train_module(
         if start is not None:
             start_from(module, start)
         freeze(module, recipe.freeze)
-        run = Training(module.to(device), train, validation, recipe, among, progress)
+        run = Training(spec, module.to(device), train, validation, recipe, among, progress)
         kept = None if folder is None else Checkpoints(folder, _run_id(spec, train, recipe, start))
         history = run.through(started, kept)
         module = run.whole(spec)
@@ -106,6 +106,7 @@ class Training:
 
     def __init__(
         self,
+        spec: Spec,
         module: Network,
         train: Rows,
         validation: Rows,
@@ -118,13 +119,11 @@ class Training:
         self.train, self.validation = train, validation
         device = next(module.parameters()).device
         self.device = device
-        # Chance is a function of the step, so that a run that goes on draws the same. Asked of the
-        # device alone: torch.manual_seed tells every kind of device, at a third of a small step.
-        self.chance = (
-            torch.cuda.default_generators[device.index or 0]
-            if device.type == "cuda"
-            else torch.default_generator
-        )
+        # Asked of these devices alone: torch.manual_seed tells every kind of device there may be,
+        # which takes a third of a small step.
+        self.chance = [torch.default_generator]
+        if device.type == "cuda":
+            self.chance.append(torch.cuda.default_generators[device.index])
         self.inputs = tuple(torch.from_numpy(array).to(device) for array in train.arrays)
         self.y_N = torch.from_numpy(train.target).to(device)
         weight_N = torch.from_numpy(row_weights(train, recipe)).to(device)
@@ -133,7 +132,11 @@ class Training:
             torch.from_numpy(array).to(device) for array in validation.arrays
         )
         self.sampler = Sampler(train, recipe)
-        self.augmentation = Augmentation.parse(recipe.augment)
+        named = dict(zip(spec.sizes, self.inputs, strict=True))
+        self.augmentation = Augmentation.parse(recipe.augment, named)
+        if self.augmentation.mixup and spec.task == "next":
+            raise ValueError("mixup is not for the task next: tokens cannot be mixed.")
+        self.classes = spec.outputs if spec.task == "classes" else 0
         self.state = RunState(micro_batch=recipe.micro_batch or self.sampler.size)
         self.first = self._share_beside()
         require_together(among, recipe, self.sampler.size, self.first > 0)
@@ -187,7 +190,9 @@ class Training:
         row_B = self.sampler.rows_of(step)
         seed = seed_of(self.recipe.seed, step * self.among.world + self.among.rank)
         while True:
-            self.chance.manual_seed(seed)
+            # Chance is a function of the step, so that a run that goes on draws the same.
+            for generator in self.chance:
+                generator.manual_seed(seed)
             for optimizer in self.optimizers:
                 optimizer.zero_grad(set_to_none=True)
             try:
@@ -209,10 +214,15 @@ class Training:
         parts = self.among.parts(row_B.to(self.device), self.state.micro_batch)
         total: Tensor | None = None
         for number, (part, counts) in enumerate(parts, start=1):
-            inputs = self.augmentation(tuple(array[part] for array in self.inputs))
+            inputs, y = (
+                self.augmentation(tuple(array[part] for array in self.inputs)),
+                self.y_N[part],
+            )
+            if not beside:
+                inputs, y = self.augmentation.mixed(inputs, y, self.classes)
             with unsynced(self.losses, self.among, last=number == len(parts)):
                 with self.autocast:
-                    loss_B = self.losses(beside, self.y_N[part], *inputs)
+                    loss_B = self.losses(beside, y, *inputs)
                 if self.weight_N is not None and not beside:
                     loss_B = loss_B * self.weight_N[part]
                 loss = loss_B.sum() / len(row_B)
