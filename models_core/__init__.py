@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from models_core.model import Model as Model
     from models_core.packing import load_module as load_module
     from models_core.packing import pack as pack
+    from models_core.progress_bar import bar as bar
     from models_core.saving import load as load
     from models_core.saving import save as save
     from models_core.spec import Input as Input
@@ -48,6 +49,7 @@ _HOME = {
     "SpecError": "spec",
     "Table": "table",
     "augmentation": "augmentation",
+    "bar": "progress_bar",
     "evaluate": "evaluation",
     "fit": "training",
     "fit_boosted_trees": "baselines",

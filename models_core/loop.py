@@ -28,7 +28,7 @@ from models_core.sampling import Sampler, row_weights, seed_of
 from models_core.scoring import watched
 from models_core.spec import Spec
 from models_core.table import Rows
-from models_core.training import FitRecipe, Progress
+from models_core.training import FitRecipe, Progress, SeesLooks
 from models_core.transfer import freeze, start_from
 from models_core.usual import golden_of, reference_of
 
@@ -260,7 +260,10 @@ class Training:
         )
         score = watched(self.validation.task, self.validation.target, output, self.recipe.watch)
         score = self.among.agreed(score)
-        state.history.append(Look(step, self.among.summed(float(loss)), score))
+        look = Look(step, self.among.summed(float(loss)), score)
+        state.history.append(look)
+        if isinstance(self.progress, SeesLooks):
+            self.progress.look(look.loss, look.score)
         if self.progress is not None:
             self.progress("fit", step, self.recipe.steps)
         if score > state.best or not state.best_weights:
@@ -318,7 +321,7 @@ def _share_done(step: int, seconds: float, recipe: FitRecipe) -> float:
 
 
 def _base_log_odds(train: Rows, recipe: FitRecipe) -> float:
-    if train.task != "binary":
+    if train.task != "binary" or recipe.sampling == "balanced":  # then as many yes as no
         return 0.0
     rate = float((row_weights(train, recipe) * train.target).mean())
     rate = min(max(rate, 1e-6), 1 - 1e-6)  # weights of 0 may hide an answer

@@ -13,7 +13,11 @@ ENVIRONMENT = {"lepton_apps/common/env.py", "lepton_apps/embedded/__main__.py"}
 # These name the settings module where nobody has, and read nothing.
 SETTINGS_MODULE = {"lepton_apps/asgi.py", "lepton_apps/wsgi.py"}
 # The framework stands alone: it may not import the host's clock to time a fit.
-CLOCK = {"lepton_apps/common/clock.py", "models_core/loop.py"}
+CLOCK = {
+    "lepton_apps/common/clock.py",
+    "models_core/loop.py",
+    "models_core/progress_bar.py",
+}
 ENV_READERS = {"lepton_apps/settings.py", "lepton_apps/common/env.py"}
 EMBEDDED = "lepton_apps/embedded/"
 
