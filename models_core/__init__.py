@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from models_core.model import Model as Model
     from models_core.packing import load_module as load_module
     from models_core.packing import pack as pack
+    from models_core.progress_bar import bar as bar
     from models_core.reports import Report as Report
     from models_core.saving import load as load
     from models_core.saving import save as save
@@ -110,6 +111,7 @@ _HOME = {
     "WandB": "trackers",
     "architecture": "architectures.registry",
     "augmentation": "augmenting",
+    "bar": "progress_bar",
     "build": "building",
     "causes": "causal.causes",
     "compress": "compressing",

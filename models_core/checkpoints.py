@@ -134,6 +134,13 @@ def into_optimizers(
         )
 
 
+def parameters_of(optimizers: Sequence[Optimizer], found: Checkpoint) -> dict[str, Tensor]:
+    """The parameter that each tensor of a saved memory is of, by the names of ``of_optimizers``."""
+    listed = [[p for group in o.param_groups for p in group["params"]] for o in optimizers]
+    keys = [(name, name.split(".")) for name in found.part("optimizer")]
+    return {name: listed[int(place)][int(number)] for name, (place, number, *_) in keys}
+
+
 def _to_disk(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -20,7 +20,7 @@ from models_core.architectures.network import Network
 from models_core.augmenting import Augmentation
 from models_core.checkpoints import Checkpoints
 from models_core.distilling import soft_answers
-from models_core.distributed import Ranks, ranks, unsynced
+from models_core.distributed import Ranks, device_of, ranks, require_together, unsynced
 from models_core.model import Look, Model
 from models_core.optimizers import make_optimizers, rate_at, set_learning_rate
 from models_core.outputs import outputs_of
@@ -30,7 +30,7 @@ from models_core.scoring import watched
 from models_core.spec import Spec
 from models_core.table import Rows
 from models_core.tracking import StopFit, Told
-from models_core.training import FitRecipe, Progress
+from models_core.training import FitRecipe, Progress, SeesLooks
 from models_core.transfer import freeze, start_from
 from models_core.usual import golden_of, reference_of
 
@@ -54,7 +54,7 @@ def train_module(
     teacher: Model | None = None,
 ) -> Model:
     """See ``fit``. The caller's random state and threads are left as they were."""
-    device = _device(recipe.device)
+    device = device_of(recipe.device)
     started = monotonic()
     with (
         _threads(recipe),
@@ -67,12 +67,13 @@ def train_module(
         if start is not None:
             start_from(module, start)
         freeze(module, recipe.freeze)
-        run = Training(module.to(device), train, validation, recipe, among, progress, told)
+        run = Training(spec, module.to(device), train, validation, recipe, among, progress, told)
         if teacher is not None:
             run.y_N = torch.from_numpy(soft_answers(teacher, train)).to(device)
         run_id = _run_id(spec, train, recipe, start, teacher)
         kept = None if folder is None else Checkpoints(folder, run_id)
         history = run.through(started, kept)
+        module = run.whole(spec)
     return Model(
         spec=spec,
         module=module.cpu().eval(),
@@ -101,12 +102,18 @@ class Losses(nn.Module):
             return loss.expand(len(y))
         return self.module.losses(inputs, y, self.focus)
 
+    def answers(self, *inputs: Tensor) -> Tensor:
+        """What the module answers, through what wraps it."""
+        output: Tensor = self.module(*inputs)
+        return output
+
 
 class Training:
     """A run: its data on the device, its state, and what one step does."""
 
     def __init__(
         self,
+        spec: Spec,
         module: Network,
         train: Rows,
         validation: Rows,
@@ -121,23 +128,35 @@ class Training:
         self.train, self.validation = train, validation
         device = next(module.parameters()).device
         self.device = device
+        # Asked of these devices alone: torch.manual_seed tells every kind of device there may be,
+        # which takes a third of a small step.
+        self.chance = [torch.default_generator]
+        if device.type == "cuda":
+            self.chance.append(torch.cuda.default_generators[device.index])
         self.inputs = tuple(torch.from_numpy(array).to(device) for array in train.arrays)
         self.y_N = torch.from_numpy(train.target).to(device)
-        self.weight_N = torch.from_numpy(row_weights(train, recipe)).to(device)
+        weight_N = torch.from_numpy(row_weights(train, recipe)).to(device)
+        self.weight_N = None if bool((weight_N == 1).all()) else weight_N
         self.validation_inputs = tuple(
             torch.from_numpy(array).to(device) for array in validation.arrays
         )
         self.sampler = Sampler(train, recipe)
-        self.augmentation = Augmentation.parse(recipe.augment)
-        self.optimizers = make_optimizers(module, recipe)
+        named = dict(zip(spec.sizes, self.inputs, strict=True))
+        self.augmentation = Augmentation.parse(recipe.augment, named)
+        if self.augmentation.mixup and spec.task == "next":
+            raise ValueError("mixup is not for the task next: tokens cannot be mixed.")
+        self.classes = spec.outputs if spec.task == "classes" else 0
+        self.state = RunState(micro_batch=recipe.micro_batch or self.sampler.size)
+        self.first = self._share_beside()
+        require_together(among, recipe, self.sampler.size, self.first > 0)
         losses = Losses(module, recipe.focal)
         if recipe.compile:
             losses.compile()
-        self.losses = among.wrapped(losses)
+        uses_all = among.world == 1 or (self.first == 0 and self._uses_all())
+        self.losses = among.wrapped(losses, device, uses_all)
+        self.optimizers = make_optimizers(module, recipe)  # of what wrapping made of parameters
         self.autocast = _autocast(recipe, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
-        self.state = RunState(micro_batch=recipe.micro_batch or self.sampler.size)
-        self.first = self._share_beside()
 
     def through(self, started: float, kept: Checkpoints | None) -> list[Look]:
         """Every step that is left, and the best weights in the end."""
@@ -148,6 +167,8 @@ class Training:
             self.told.begin()
         for step in range(state.step + 1, recipe.steps + 1):
             share = _share_done(step, monotonic() - started, recipe)
+            if recipe.max_seconds is not None:
+                share = self.among.agreed(share)
             # By the clock too: a slow machine learns less of what is usual, and still weighs it.
             if share >= self.first and not state.settled:
                 self.module.settle(self.train)
@@ -162,8 +183,10 @@ class Training:
                 self.progress("fit", step, recipe.steps)
             if is_over:
                 break
-            if kept is not None and step % recipe.checkpoint_every == 0 and self.among.is_first:
-                kept.save(step, *state.saved(self))
+            if kept is not None and step % recipe.checkpoint_every == 0:
+                tensors, rest = state.saved(self)
+                if self.among.is_first:
+                    kept.save(step, tensors, rest)
         if self.progress is not None and state.history[-1].step < recipe.steps:
             self.progress("fit", recipe.steps, recipe.steps)
         self.module.load_state_dict(state.best_weights)
@@ -173,11 +196,14 @@ class Training:
 
     def step(self, step: int) -> Tensor:
         """One step: gradients of a batch, in parts that fit the memory, and the optimizers."""
-        self.module.train()
+        if not self.module.training:
+            self.module.train()
         row_B = self.sampler.rows_of(step)
+        seed = seed_of(self.recipe.seed, step * self.among.world + self.among.rank)
         while True:
             # Chance is a function of the step, so that a run that goes on draws the same.
-            torch.manual_seed(seed_of(self.recipe.seed, step * self.among.world + self.among.rank))
+            for generator in self.chance:
+                generator.manual_seed(seed)
             for optimizer in self.optimizers:
                 optimizer.zero_grad(set_to_none=True)
             try:
@@ -196,17 +222,27 @@ class Training:
     def _gradients(self, row_B: Tensor) -> Tensor:
         """Gradients of the mean loss over the whole batch; returns this process's part of it."""
         beside = not self.state.settled
-        parts = torch.split(self.among.share(row_B).to(self.device), self.state.micro_batch)
-        total = torch.zeros((), device=self.device)
-        for number, part in enumerate(parts, start=1):
-            inputs = self.augmentation(tuple(array[part] for array in self.inputs))
-            with unsynced(self.losses, last=number == len(parts)), self.autocast:
-                loss_B = self.losses(beside, self.y_N[part], *inputs)
-                weighted_B = loss_B if beside else loss_B * self.weight_N[part]
-                loss = weighted_B.sum() / len(row_B)
+        parts = self.among.parts(row_B.to(self.device), self.state.micro_batch)
+        total: Tensor | None = None
+        for number, (part, counts) in enumerate(parts, start=1):
+            inputs, y = (
+                self.augmentation(tuple(array[part] for array in self.inputs)),
+                self.y_N[part],
+            )
+            if not beside:
+                inputs, y = self.augmentation.mixed(inputs, y, self.classes)
+            with unsynced(self.losses, self.among, last=number == len(parts)):
+                with self.autocast:
+                    loss_B = self.losses(beside, y, *inputs)
+                if self.weight_N is not None and not beside:
+                    loss_B = loss_B * self.weight_N[part]
+                loss = loss_B.sum() / len(row_B)
+                if not counts:
+                    loss = loss * 0.0
                 # Processes average their gradients; the batch is the sum of their parts.
                 self.scaler.scale(loss * self.among.world).backward()
-            total += loss.detach()
+            total = loss.detach() if total is None else total + loss.detach()
+        assert total is not None
         return total
 
     def _halve(self, error: RuntimeError) -> None:
@@ -228,10 +264,17 @@ class Training:
     def _look(self, step: int, loss: Tensor) -> bool:
         """Measure on the validation rows; true when there was no better look for too long."""
         state = self.state
-        output = outputs_of(self.module, self.validation_inputs)
+        output = outputs_of(
+            self.module,
+            self.validation_inputs,
+            self.losses.answers if self.among.sharded else None,  # type: ignore[arg-type]
+        )
         score = watched(self.validation.task, self.validation.target, output, self.recipe.watch)
         score = self.among.agreed(score)
-        state.history.append(Look(step=step, loss=float(loss), score=score))
+        look = Look(step, self.among.summed(float(loss)), score)
+        state.history.append(look)
+        if isinstance(self.progress, SeesLooks):
+            self.progress.look(look.loss, look.score)
         if self.progress is not None:
             self.progress("fit", step, self.recipe.steps)
         if score > state.best or not state.best_weights:
@@ -250,6 +293,22 @@ class Training:
         except StopFit:
             stopped = True
         return bool(self.among.agreed(float(stopped)))
+
+    def whole(self, spec: Spec) -> Network:
+        """The module with every parameter whole, in each process."""
+        if not self.among.sharded:
+            return self.module
+        module = build(spec)
+        module.load_state_dict(self.among.whole(self.module.state_dict()))
+        return module
+
+    def _uses_all(self) -> bool:
+        """Whether the loss of a row depends on every parameter that learns."""
+        learning = [p for p in self.module.parameters() if p.requires_grad]
+        few = tuple(array[:2] for array in self.inputs)
+        loss_B = self.module.losses(few, self.y_N[:2], self.recipe.focal)
+        found = torch.autograd.grad(loss_B.sum(), learning, allow_unused=True)
+        return all(gradient is not None for gradient in found)
 
     def _share_beside(self) -> float:
         """Which share of the run comes first, for what the module learns beside the answers."""
@@ -287,7 +346,7 @@ def _share_done(step: int, seconds: float, recipe: FitRecipe) -> float:
 
 
 def _base_log_odds(train: Rows, recipe: FitRecipe) -> float:
-    if train.task != "binary":
+    if train.task != "binary" or recipe.sampling == "balanced":  # then as many yes as no
         return 0.0
     rate = float((row_weights(train, recipe) * train.target).mean())
     rate = min(max(rate, 1e-6), 1 - 1e-6)  # weights of 0 may hide an answer
@@ -316,11 +375,3 @@ def _threads(recipe: FitRecipe) -> Iterator[None]:
 
 def _copy_weights(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError('device="cuda" but torch sees no GPU here. Use "auto" or "cpu".')
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)

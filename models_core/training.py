@@ -6,7 +6,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    Protocol,
+    get_args,
+    get_type_hints,
+    runtime_checkable,
+)
 
 from models_core.data import Data
 from models_core.spec import Scalar, Spec
@@ -22,6 +30,13 @@ class Progress(Protocol):
     """Told now and then: the stage's name, and how much of it is done."""
 
     def __call__(self, stage: str, done: int, total: int) -> None: ...
+
+
+@runtime_checkable
+class SeesLooks(Protocol):
+    """A progress that wants the figures of each look too, before it is told how much is done."""
+
+    def look(self, loss: float, score: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +140,8 @@ def fit(
         train, validation: split them by time, never at random, or the future leaks. Without a
             ``validation`` the last fifth of ``train`` is taken for it.
         recipe: how; ``FitRecipe()`` when left out.
-        progress: called as ``progress("fit", step, steps)`` at each look and at the end.
+        progress: called as ``progress("fit", step, steps)`` now and then and at the end; ``bar()``
+            draws it.
         start: begin with the weights of this model wherever names and shapes agree.
         checkpoints: a folder; the run saves its state there and goes on from it when called
             again with the same spec, data and recipe, to the bit as if it had not stopped.

@@ -48,6 +48,8 @@ class BinaryModule(Network):
         if self.task != "binary":
             return super().losses(inputs, y, focus)
         logit_BK = self.member_logits(*inputs).float()
+        if logit_BK.shape[1] == 1:  # spares a small step a tenth of its operations
+            return task_losses("binary", logit_BK.squeeze(1), y, focus)
         return task_losses("binary", logit_BK, y.unsqueeze(1).expand_as(logit_BK), focus).mean(
             dim=1
         )

@@ -15,7 +15,11 @@ SETTINGS_MODULE = {"lepton_apps/asgi.py", "lepton_apps/wsgi.py"}
 # Sets one variable, for a library that reads it while it is loaded.
 TOLD_TO_LIBRARIES = {"models_core/__init__.py"}
 # The framework stands alone: it may not import the host's clock to time a fit.
-CLOCK = {"lepton_apps/common/clock.py", "models_core/loop.py"}
+CLOCK = {
+    "lepton_apps/common/clock.py",
+    "models_core/loop.py",
+    "models_core/progress_bar.py",
+}
 ENV_READERS = {"lepton_apps/settings.py", "lepton_apps/common/env.py"}
 EMBEDDED = "lepton_apps/embedded/"
 

@@ -13,7 +13,9 @@ from models_core import FitRecipe, Scorer, Table, unpack
 from models_core.architectures import architecture_names
 from models_core.architectures.registry import class_of
 from models_core.artifact import Manifest
+from models_core.augmenting import augmentations
 from models_core.engines import CHUNK
+from models_core.scoring import WATCHES
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "models_core.md").read_text()
@@ -21,6 +23,7 @@ BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 ROW = re.compile(r"^\| (`[^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 # Tests and users register their own, which are on no page of ours.
 BUILT_IN = [n for n in architecture_names() if class_of(n).__module__.startswith("models_core.")]
+TRAINING = (DOCS / "training.md").read_text()
 
 
 def test_the_five_statements_of_the_docs_make_an_artifact_that_serves(
@@ -97,3 +100,27 @@ def test_every_example_of_the_explanation_page_runs() -> None:
     space: dict[str, object] = {}
     for block in blocks:
         exec(block, space)  # noqa: S102  # the page is ours
+
+
+def test_the_page_on_training_names_every_field_of_a_recipe_with_its_default() -> None:
+    for field in fields(FitRecipe):
+        row = re.search(rf"^\| `{field.name}` \| ([^|]+) \|", TRAINING, re.MULTILINE)
+        assert row is not None, field.name
+        if isinstance(field.default, str) and field.default:
+            assert row[1] == f"`{field.default}`", field.name
+        elif isinstance(field.default, int | float) and not isinstance(field.default, bool):
+            assert float(row[1]) == field.default, field.name
+
+
+def test_the_page_on_training_names_every_augmentation_and_for_what_it_is() -> None:
+    named = dict(re.findall(r"^\| `(\w+)` \| ([a-z, ]+) \|", TRAINING, re.MULTILINE))
+    words = {"table": "tables", "image": "images", "numbers": "floats"}
+    for name, found in augmentations().items():
+        if not name.endswith("_in_test"):
+            assert named[name] == ", ".join(words.get(kind, kind) for kind in found.takes), name
+    assert "mixup" in named
+
+
+def test_the_page_on_training_names_every_metric_that_may_be_watched() -> None:
+    for metric in {name for offered in WATCHES.values() for name in offered}:
+        assert f"`{metric}`" in TRAINING, metric

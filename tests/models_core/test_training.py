@@ -103,9 +103,7 @@ def test_weights_decide_which_rows_count(train: Table, validation: Table) -> Non
 def test_an_unknown_architecture_is_refused_with_those_that_exist(
     train: Table, validation: Table
 ) -> None:
-    with pytest.raises(
-        SpecError, match=r"Unknown architecture 'gpt'. Registered: event_windows, metric_v"
-    ):
+    with pytest.raises(SpecError, match=r"Unknown architecture 'gpt'. Registered: .*mlp"):
         fit(Spec("gpt", 6), train, validation, RECIPE)
     with pytest.raises(SpecError, match=r"'mlp' has no parameter wide. It takes: width, depth"):
         fit(Spec("mlp", 6, {"wide": 3}), train, validation, RECIPE)
