@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from models_core.model import Model as Model
     from models_core.packing import load_module as load_module
     from models_core.packing import pack as pack
+    from models_core.privacy import Privacy as Privacy
+    from models_core.privacy import PrivacySpent as PrivacySpent
     from models_core.saving import load as load
     from models_core.saving import save as save
     from models_core.spec import Input as Input
@@ -43,6 +45,8 @@ _HOME = {
     "Input": "spec",
     "Model": "model",
     "OnnxEngine": "engines",
+    "Privacy": "privacy",
+    "PrivacySpent": "privacy",
     "Scorer": "engines",
     "Spec": "spec",
     "SpecError": "spec",

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models_core.calibration import Calibration, CalibrationError
+from models_core.privacy import PrivacySpent
 from models_core.spec import Scalar, Spec, SpecError
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reference: tuple[float, ...]  # the usual row: feature medians of the negatives
     golden: GoldenPart
     files: dict[str, FilePart]
+    privacy: PrivacySpent | None = None  # of a private fit
 
 
 @dataclass(frozen=True, eq=False, slots=True)

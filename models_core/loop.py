@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from models_core.distributed import Ranks, ranks, unsynced
 from models_core.model import Look, Model
 from models_core.optimizers import make_optimizers, rate_at, set_learning_rate
 from models_core.outputs import outputs_of
+from models_core.privacy import WITHHELD, Privacy
 from models_core.run_state import RunState
 from models_core.sampling import Sampler, row_weights, seed_of
 from models_core.scoring import watched
@@ -31,6 +32,9 @@ from models_core.table import Rows
 from models_core.training import FitRecipe, Progress
 from models_core.transfer import freeze, start_from
 from models_core.usual import golden_of, reference_of
+
+if TYPE_CHECKING:
+    from models_core.private_steps import PrivateSteps
 
 _TELL_EVERY = 25  # steps
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -48,8 +52,11 @@ def train_module(
     progress: Progress | None,
     start: Model | None = None,
     folder: Path | None = None,
+    privacy: Privacy | None = None,
 ) -> Model:
     """See ``fit``. The caller's random state and threads are left as they were."""
+    # A private fit learns outside of its account from validation rows alone.
+    shown = train if privacy is None else validation
     device = _device(recipe.device)
     started = monotonic()
     with (
@@ -59,22 +66,25 @@ def train_module(
     ):
         torch.manual_seed(recipe.seed)
         module = build(spec)
-        module.prepare(train, _base_log_odds(train, recipe))
+        module.prepare(shown, _base_log_odds(shown, recipe))
         if start is not None:
             start_from(module, start)
         freeze(module, recipe.freeze)
-        run = Training(module.to(device), train, validation, recipe, among, progress)
-        kept = None if folder is None else Checkpoints(folder, _run_id(spec, train, recipe, start))
-        history = run.through(started, kept)
+        with _apart(module, train, validation, recipe, privacy):
+            run = Training(module.to(device), train, validation, recipe, among, progress, privacy)
+            said = _run_id(spec, train, recipe, start, privacy)
+            kept = None if folder is None else Checkpoints(folder, said)
+            history = run.through(started, kept)
     return Model(
         spec=spec,
         module=module.cpu().eval(),
         recipe=recipe,
-        reference_F=reference_of(module, train),
+        reference_F=reference_of(module, shown),
         golden=golden_of(validation),
-        data_hash=train.hash,
+        data_hash=train.hash if privacy is None else WITHHELD,
         history=tuple(history),
         seconds=monotonic() - started,
+        privacy=None if run.private is None else run.private.spent(),
     )
 
 
@@ -106,6 +116,7 @@ class Training:
         recipe: FitRecipe,
         among: Ranks,
         progress: Progress | None,
+        privacy: Privacy | None = None,
     ) -> None:
         self.module, self.recipe, self.among = module, recipe, among
         self.progress = progress if among.is_first else None
@@ -114,7 +125,7 @@ class Training:
         self.device = device
         self.inputs = tuple(torch.from_numpy(array).to(device) for array in train.arrays)
         self.y_N = torch.from_numpy(train.target).to(device)
-        self.weight_N = torch.from_numpy(row_weights(train, recipe)).to(device)
+        self.weight_N = torch.from_numpy(row_weights(train, recipe, privacy is None)).to(device)
         self.validation_inputs = tuple(
             torch.from_numpy(array).to(device) for array in validation.arrays
         )
@@ -129,6 +140,7 @@ class Training:
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
         self.state = RunState(micro_batch=recipe.micro_batch or self.sampler.size)
         self.first = self._share_beside()
+        self.private = _private(self, privacy)
 
     def through(self, started: float, kept: Checkpoints | None) -> list[Look]:
         """Every step that is left, and the best weights in the end."""
@@ -162,6 +174,9 @@ class Training:
 
     def step(self, step: int) -> Tensor:
         """One step: gradients of a batch, in parts that fit the memory, and the optimizers."""
+        if self.private is not None:
+            torch.manual_seed(seed_of(self.recipe.seed, step))
+            return self.private.step()
         self.module.train()
         row_B = self.sampler.rows_of(step)
         while True:
@@ -217,6 +232,8 @@ class Training:
     def _look(self, step: int, loss: Tensor) -> bool:
         """Measure on the validation rows; true when there was no better look for too long."""
         state = self.state
+        if self.private is not None:
+            self.private.look_at_public_rows()
         output = outputs_of(self.module, self.validation_inputs)
         score = watched(self.validation.task, self.validation.target, output, self.recipe.watch)
         score = self.among.agreed(score)
@@ -239,10 +256,35 @@ class Training:
         return 0.0 if loss is None else int(steps * self.recipe.auxiliary_share) / steps
 
 
-def _run_id(spec: Spec, train: Rows, recipe: FitRecipe, start: Model | None) -> dict[str, str]:
+def _private(run: Training, privacy: Privacy | None) -> PrivateSteps | None:
+    if privacy is None:
+        return None
+    if run.among.world > 1:
+        raise ValueError(f"A private fit is for one process, not {run.among.world}.")
+    from models_core.private_steps import PrivateSteps
+
+    return PrivateSteps(run, privacy)
+
+
+def _apart(
+    module: Network, train: Rows, validation: Rows, recipe: FitRecipe, privacy: Privacy | None
+) -> AbstractContextManager[None]:
+    """Where a module's gradients can be taken apart by row, when privacy asks for it."""
+    if privacy is None:
+        return nullcontext()
+    from models_core.private_steps import require_sound, separable
+
+    require_sound(recipe, module, train, validation)
+    return separable(module)
+
+
+def _run_id(
+    spec: Spec, train: Rows, recipe: FitRecipe, start: Model | None, privacy: Privacy | None
+) -> dict[str, str]:
     said = {name: value for name, value in recipe.to_dict().items() if name != "max_seconds"}
     begun = "" if start is None else start.data_hash
-    return {"spec": spec.hash, "data": train.hash, "recipe": repr(said), "start": begun}
+    named = {"spec": spec.hash, "data": train.hash, "recipe": repr(said), "start": begun}
+    return named if privacy is None else {**named, "privacy": repr(privacy)}
 
 
 def _within(share: float, first: float) -> float:

@@ -76,6 +76,8 @@ def pack(
         },
         **_about(model, {files_of.WEIGHTS: weights, files_of.ENGINE: engine_bytes}),
     }
+    if model.privacy is not None:
+        manifest["privacy"] = msgspec.to_builtins(model.privacy)
     _require_finite(manifest, "manifest")
     files = {
         files_of.MANIFEST: msgspec.json.encode(manifest),

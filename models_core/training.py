@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, get_type_hints
 
 from models_core.data import Data
+from models_core.privacy import Privacy
 from models_core.spec import Scalar, Spec
 from models_core.table import Table
 
@@ -112,6 +113,7 @@ def fit(
     *,
     start: Model | None = None,
     checkpoints: Path | str | None = None,
+    privacy: Privacy | None = None,
 ) -> Model:
     """Train a model on ``train``; ``validation`` picks the best step.
 
@@ -124,6 +126,9 @@ def fit(
         start: begin with the weights of this model wherever names and shapes agree.
         checkpoints: a folder; the run saves its state there and goes on from it when called
             again with the same spec, data and recipe, to the bit as if it had not stopped.
+        privacy: bound what the model may tell of any one row of ``train``. Scales, base rate, best
+            step and golden rows then come from ``validation``, which must be given and is not
+            protected; chance comes from the system, so no two such fits are equal.
 
     Raises:
         SpecError: the architecture or a parameter is unknown.
@@ -132,6 +137,11 @@ def fit(
         CheckpointError: the folder holds the run of another spec, data or recipe.
     """
     if validation is None:
+        if privacy is not None:
+            raise ValueError(
+                "A private fit needs validation rows of its own, which need no protection: scales "
+                "and the best step come from them."
+            )
         train, validation = _cut(train)
     parts = [
         _for_spec(spec, name, part) for name, part in (("train", train), ("validation", validation))
@@ -140,7 +150,8 @@ def fit(
     from models_core.loop import train_module
 
     folder = None if checkpoints is None else Path(checkpoints)
-    return train_module(spec, parts[0], parts[1], recipe or FitRecipe(), progress, start, folder)
+    recipe = recipe or FitRecipe()
+    return train_module(spec, parts[0], parts[1], recipe, progress, start, folder, privacy)
 
 
 def _cut(train: Table | Data) -> tuple[Data, Data]:

@@ -38,11 +38,13 @@ class Command(BaseCommand):
         if not rows:
             self.stdout.write("No model yet. Train the first ones with: manage.py train_starters")
             return
-        layout = "{model:<28} {version:>7}  {roles:<22} {fits:<5} {created_at:<20} {created_by}"
+        layout = "{model:<28} {version:>7}  {roles:<22} {fits:<5} {privacy:<17} "
+        layout += "{created_at:<20} {created_by}"
         titles = {name: name.replace("_", " ") for name in rows[0] if name != "metrics"}
         self.stdout.write(layout.format(**titles))
         for row in rows:
             shown = {**row, "roles": ", ".join(row["roles"]) or "-"}
+            shown["privacy"] = _privacy_in_short(row["privacy"])
             shown["fits"] = "yes" if row["fits"] else "no"
             self.stdout.write(layout.format(**shown))
 
@@ -53,10 +55,16 @@ def _row(version: ModelVersion, holders: dict[str, int]) -> dict[str, Any]:
         "version": version.number,
         "roles": [role for role, number in holders.items() if number == version.number],
         "fits": _fits(version),
+        "privacy": version.manifest.get("privacy"),  # of a private fit: what it spent
         "created_at": version.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "created_by": version.created_by.get_username() if version.created_by else "lepton",
         "metrics": version.metrics,
     }
+
+
+def _privacy_in_short(spent: dict[str, Any] | None) -> str:
+    """Epsilon and delta, or a dash for a model whose fit promised nothing."""
+    return f"{spent['epsilon']:.2f} at {spent['delta']:.0e}" if spent else "-"
 
 
 def _fits(version: ModelVersion) -> bool:
