@@ -18,6 +18,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from lepton_apps.common import clock
 from lepton_apps.common.errors import LeptonError
+from lepton_apps.common.pii import Tokeniser
 from lepton_apps.common.progress import ProgressLines
 from lepton_apps.streaming.files import (
     FORMATS,
@@ -31,6 +32,7 @@ from lepton_apps.streaming.ingesting import (
     Ingester,
     LabelRule,
     Outgoing,
+    Pseudonyms,
     RowRefusedError,
     Shape,
     Times,
@@ -94,6 +96,8 @@ class Command(BaseCommand):
         )
         add("--label-stream", metavar="STREAM", help="default: the one that labels the stream")
         add("--label-set", action="append", default=[], metavar="FIELD=VALUE")
+        add("--pseudonymise", action="append", default=[], metavar="FIELD",
+            help="leaves as a token, by PII_KEYS, before it is stored anywhere")  # fmt: skip
         add("--rate", type=float, default=0.0, help="records a second (default: as fast as it can)")
         add("--skip", type=int, default=0, help="rows of the first file to leave out")
         add("--limit", type=int, default=0, help="rows of each file; 0: all")
@@ -248,6 +252,8 @@ class Command(BaseCommand):
             )
         if lines and not (options["key"] or options["key_regex"]):
             raise CommandError("Lines need --key-regex or --key: what they belong to.")
+        if lines and options["pseudonymise"]:
+            raise CommandError("Lines have no fields that --pseudonymise could find.")
         times = self._times(stream)
         if lines and times.regex is None and times.start is None:
             raise CommandError("Lines need --time-regex, or --start: when they were written.")
@@ -265,8 +271,15 @@ class Command(BaseCommand):
             key=options["key"],
             key_regex=_pattern("--key-regex", options["key_regex"]),
             label=self._label(stream),
+            pseudonyms=self._pseudonyms(stream),
             max_bytes=settings.MAX_RECORD_BYTES,
         )
+
+    def _pseudonyms(self, stream: Stream) -> Pseudonyms | None:
+        names = self._options["pseudonymise"]
+        if not names:
+            return None
+        return Pseudonyms.of(stream, names, Tokeniser.of(settings.PII_KEYS))
 
     def _times(self, stream: Stream) -> Times:
         options = self._options
