@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from models_core.engines import Scorer as Scorer
     from models_core.evaluation import evaluate as evaluate
     from models_core.evaluation import threshold_for_budget as threshold_for_budget
+    from models_core.federation import LocalSite as LocalSite
+    from models_core.federation import federate as federate
+    from models_core.federation_http import HttpSite as HttpSite
     from models_core.model import Model as Model
     from models_core.packing import load_module as load_module
     from models_core.packing import pack as pack
+    from models_core.pretraining import pretrain as pretrain
     from models_core.privacy import Privacy as Privacy
     from models_core.privacy import PrivacySpent as PrivacySpent
     from models_core.saving import load as load
@@ -42,7 +46,9 @@ _HOME = {
     "Calibration": "calibration",
     "Data": "data",
     "FitRecipe": "training",
+    "HttpSite": "federation_http",
     "Input": "spec",
+    "LocalSite": "federation",
     "Model": "model",
     "OnnxEngine": "engines",
     "Privacy": "privacy",
@@ -53,12 +59,14 @@ _HOME = {
     "Table": "table",
     "augmentation": "augmentation",
     "evaluate": "evaluation",
+    "federate": "federation",
     "fit": "training",
     "fit_boosted_trees": "baselines",
     "fit_calibration": "calibration",
     "load": "saving",
     "load_module": "packing",
     "pack": "packing",
+    "pretrain": "pretraining",
     "save": "saving",
     "threshold_for_budget": "evaluation",
     "unpack": "artifact",

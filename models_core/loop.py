@@ -68,7 +68,10 @@ def train_module(
         module = build(spec)
         module.prepare(shown, _base_log_odds(shown, recipe))
         if start is not None:
-            start_from(module, start)
+            copied = start_from(module, start, recipe)
+            if progress is not None:
+                fresh = sorted({name for name, _ in module.named_parameters()} - set(copied))
+                progress(f"started; fresh are {', '.join(fresh) or 'no parameters'}", 0, 0)
         freeze(module, recipe.freeze)
         with _apart(module, train, validation, recipe, privacy):
             run = Training(module.to(device), train, validation, recipe, among, progress, privacy)
@@ -234,8 +237,11 @@ class Training:
         state = self.state
         if self.private is not None:
             self.private.look_at_public_rows()
-        output = outputs_of(self.module, self.validation_inputs)
-        score = watched(self.validation.task, self.validation.target, output, self.recipe.watch)
+        self.module.eval()
+        score = self.module.own_score(self.validation_inputs)
+        if score is None:
+            output = outputs_of(self.module, self.validation_inputs)
+            score = watched(self.validation.task, self.validation.target, output, self.recipe.watch)
         score = self.among.agreed(score)
         state.history.append(Look(step=step, loss=float(loss), score=score))
         if self.progress is not None:

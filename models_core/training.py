@@ -62,6 +62,9 @@ class FitRecipe:
     threads: int | None = 1
     checkpoint_every: int = 500  # steps, where fit is given a folder for checkpoints
     freeze: str = ""  # parameters whose names begin so, comma-separated, keep their values
+    start_fresh: str = ""  # parameters whose names begin so are not copied from a start
+    start_scales: Literal["new", "kept"] = "new"  # new: learned from the new rows; kept: copied
+    rate_factors: str = ""  # times the learning rate, by how names begin: "front=0.1,body=0.3"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -123,7 +126,9 @@ def fit(
             ``validation`` the last fifth of ``train`` is taken for it.
         recipe: how; ``FitRecipe()`` when left out.
         progress: called as ``progress("fit", step, steps)`` at each look and at the end.
-        start: begin with the weights of this model wherever names and shapes agree.
+        start: begin with the weights of this model wherever names and shapes agree. The head is
+            copied only where the question is the same, scales only if the recipe's
+            ``start_scales`` is ``kept``; ``progress`` is told what stayed fresh.
         checkpoints: a folder; the run saves its state there and goes on from it when called
             again with the same spec, data and recipe, to the bit as if it had not stopped.
         privacy: bound what the model may tell of any one row of ``train``. Scales, base rate, best
