@@ -76,8 +76,6 @@ def pack(
         },
         **_about(model, {files_of.WEIGHTS: weights, files_of.ENGINE: engine_bytes}),
     }
-    if model.privacy is not None:
-        manifest["privacy"] = msgspec.to_builtins(model.privacy)
     _require_finite(manifest, "manifest")
     files = {
         files_of.MANIFEST: msgspec.json.encode(manifest),
@@ -90,7 +88,9 @@ def pack(
 
 def _about(model: Model, files: Mapping[str, bytes]) -> dict[str, Any]:
     """The part of a manifest that follows from the fit and the files alone."""
+    private = {} if model.privacy is None else {"privacy": msgspec.to_builtins(model.privacy)}
     return {
+        **private,
         "format": "lepton-model",
         "format_version": files_of.FORMAT_VERSION,
         "spec": model.spec.to_dict(),

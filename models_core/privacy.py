@@ -20,6 +20,7 @@ class Privacy:
             little. The noise is calibrated to it.
         delta: the chance that the bound does not hold; well below one over the number of rows.
         clip: the largest norm that the gradient of one row keeps.
+        rounds: so many fits of the same rows spend ``epsilon`` together.
 
     Raises:
         ValueError: a number is out of range.
@@ -31,12 +32,15 @@ class Privacy:
     epsilon: float
     delta: float = 1e-5
     clip: float = 1.0
+    rounds: int = 1
 
     def __post_init__(self) -> None:
         for name in ("epsilon", "clip"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name}={value} must be above 0.")
+        if self.rounds < 1:
+            raise ValueError(f"rounds={self.rounds} must be at least 1.")
         if not 0 < self.delta < 1:
             raise ValueError(f"delta={self.delta} must be between 0 and 1.")
 
@@ -46,7 +50,8 @@ class PrivacySpent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``epsilon`` follows from the others by the Renyi accountant of the subsampled Gaussian
     mechanism (Mironov, Talwar, Zhang 2019): ``noise`` is in units of ``clip``, ``sample_rate`` is
-    the chance of a row to be in a step.
+    the chance of a row to be in a step. Both are 0 of a federated model, whose sites have each their
+    own and keep to the same ``epsilon``.
     """
 
     epsilon: float

@@ -13,6 +13,7 @@ import secrets
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -122,6 +123,23 @@ def epsilon_of(noise: float, sample_rate: float, steps: int, delta: float) -> fl
         return float(accountant.get_epsilon(delta, alphas=list(ORDERS)))
 
 
+@cache  # it takes about a second, and every round of a federation asks the same
+def _noise_for(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
+    """The noise, in units of the clip, by which so many steps spend just below ``epsilon``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return float(
+            get_noise_multiplier(
+                target_epsilon=epsilon,
+                target_delta=delta,
+                sample_rate=sample_rate,
+                steps=steps,
+                epsilon_tolerance=min(0.01, epsilon / 100),
+                alphas=list(ORDERS),
+            )
+        )
+
+
 class PrivateSteps:
     """The steps of one run. Chance comes from the system and is kept nowhere: whoever could draw
     the noise again by the recipe's seed could take it off."""
@@ -130,22 +148,12 @@ class PrivateSteps:
         self.run, self.privacy = run, privacy
         recipe = run.recipe
         self.sample_rate = min(1.0, recipe.batch_size / len(run.train))
+        steps = recipe.steps * privacy.rounds
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)
-                self.noise = float(
-                    get_noise_multiplier(
-                        target_epsilon=privacy.epsilon,
-                        target_delta=privacy.delta,
-                        sample_rate=self.sample_rate,
-                        steps=recipe.steps,
-                        epsilon_tolerance=min(0.01, privacy.epsilon / 100),
-                        alphas=list(ORDERS),
-                    )
-                )
+            self.noise = _noise_for(privacy.epsilon, privacy.delta, self.sample_rate, steps)
         except ValueError as error:
             raise ValueError(
-                f"epsilon={privacy.epsilon} is too little for {recipe.steps} steps. "
+                f"epsilon={privacy.epsilon} is too little for {steps} steps. "
                 "Take fewer steps, a smaller batch or a larger epsilon."
             ) from error
         self.chance = torch.Generator(run.device).manual_seed(secrets.randbits(63))
