@@ -75,11 +75,11 @@ class Watched:
 def test_federated_rows_are_learned_within_one_percent_of_central_ones() -> None:
     central = fit(SPEC, rings(2400, 1), rings(500, 2), replace(RECIPE, steps=300))
     sites = [LocalSite(name, part) for name, part in zip("abc", parts(), strict=True)]
-    federated = federate(SPEC, sites, rings(500, 2), 12, RECIPE)
+    federated = federate(SPEC, sites, rings(500, 2), 20, RECIPE)
     assert accuracy(central) > 0.9
     assert accuracy(federated) > accuracy(central) - 0.01
     assert federated.data_hash == "withheld"
-    assert [look.step for look in federated.history] == list(range(1, 13))
+    assert [look.step for look in federated.history] == list(range(1, 21))
 
 
 def test_the_coordinator_learns_the_mean_weighted_by_rows_and_no_part_of_it() -> None:
