@@ -322,3 +322,22 @@ def test_what_learns_beside_its_answers_is_refused() -> None:
     )
     with pytest.raises(ValueError, match="learns beside the answers, which no accountant sees"):
         fit(Spec("metric_vectors", 30, {"metrics": 16}), one, other, RECIPE, privacy=PRIVACY)
+
+
+def test_a_private_run_goes_on_from_its_checkpoint_and_counts_all_steps(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, checkpoint_every=7)
+    data = points(600, 1)
+    spec = Spec.of("mlp", data, width=8)
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if done >= 20:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        fit(spec, data, points(200, 2), recipe, stop, checkpoints=tmp_path, privacy=PRIVACY)
+    assert list(tmp_path.iterdir())
+    model = fit(spec, data, points(200, 2), recipe, checkpoints=tmp_path, privacy=PRIVACY)
+    assert model.privacy is not None
+    assert model.privacy.steps == 30
+    assert [look.step for look in model.history] == [10, 20, 30]
+    assert not list(tmp_path.iterdir())
