@@ -131,6 +131,8 @@ REPLAY_STATE_BYTES = env_int("REPLAY_STATE_BYTES", 536_870_912, minimum=1_024)  
 
 # --- metrics and logs ------------------------------------------------------------------------
 
+# Of pseudonyms: NAME:SECRET,... the oldest first. Tokens change when one is taken out or moved.
+PII_KEYS = env_secret("PII_KEYS") or ""
 METRICS_ADDRESS = env_str("METRICS_ADDRESS", "127.0.0.1")
 METRICS_PORT = env_int("METRICS_PORT", 0, minimum=0, maximum=65_535)  # 0: not served
 LOG_LEVEL = env_choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))

@@ -38,9 +38,15 @@ if TYPE_CHECKING:
     from models_core.evaluation import threshold_for_budget as threshold_for_budget
     from models_core.explaining import explain as explain
     from models_core.exporting import export as export
+    from models_core.federation import LocalSite as LocalSite
+    from models_core.federation import federate as federate
+    from models_core.federation_http import HttpSite as HttpSite
     from models_core.model import Model as Model
     from models_core.packing import load_module as load_module
     from models_core.packing import pack as pack
+    from models_core.pretraining import pretrain as pretrain
+    from models_core.privacy import Privacy as Privacy
+    from models_core.privacy import PrivacySpent as PrivacySpent
     from models_core.progress_bar import bar as bar
     from models_core.reports import Report as Report
     from models_core.saving import load as load
@@ -87,12 +93,16 @@ _HOME = {
     "EngineError": "sessions",
     "FitRecipe": "training",
     "Graph": "causal.graph",
+    "HttpSite": "federation_http",
     "Input": "spec",
     "JsonLines": "trackers",
+    "LocalSite": "federation",
     "Mlflow": "trackers",
     "Model": "model",
     "Network": "architectures.network",
     "OnnxEngine": "engines",
+    "Privacy": "privacy",
+    "PrivacySpent": "privacy",
     "Range": "space",
     "Report": "reports",
     "RunFacts": "tracking",
@@ -118,12 +128,14 @@ _HOME = {
     "evaluate": "evaluation",
     "explain": "explaining",
     "export": "exporting",
+    "federate": "federation",
     "fit": "training",
     "fit_boosted_trees": "baselines",
     "fit_calibration": "calibration",
     "load": "saving",
     "load_module": "packing",
     "pack": "packing",
+    "pretrain": "pretraining",
     "save": "saving",
     "split_windows": "windowing",
     "threshold_for_budget": "evaluation",

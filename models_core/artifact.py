@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from models_core.calibration import Calibration, CalibrationError
 from models_core.graphs import plain_graph
+from models_core.privacy import PrivacySpent
 from models_core.refusals import ArtifactError as ArtifactError
 from models_core.spec import Scalar, Spec, SpecError
 from models_core.weights import checked_header
@@ -75,6 +76,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     files: dict[str, FilePart]
     recipe_name: str = ""  # of the declared recipe; empty in artifacts made without one
     code_version: str = ""  # of the code that trained it: a commit, or a release
+    privacy: PrivacySpent | None = None  # of a private fit
 
 
 @dataclass(frozen=True, eq=False, slots=True)

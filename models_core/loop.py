@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,11 @@ from models_core.distributed import Ranks, device_of, ranks, require_together, u
 from models_core.model import Look, Model
 from models_core.optimizers import make_optimizers, rate_at, set_learning_rate
 from models_core.outputs import outputs_of
+from models_core.privacy import WITHHELD, Privacy
+from models_core.privately import apart, private_steps
 from models_core.run_state import RunState
 from models_core.sampling import Sampler, row_weights, seed_of
+from models_core.schedule import share_done, within
 from models_core.scoring import watched
 from models_core.spec import Spec
 from models_core.table import Rows
@@ -33,6 +36,9 @@ from models_core.tracking import StopFit, Told
 from models_core.training import FitRecipe, Progress, SeesLooks
 from models_core.transfer import freeze, start_from
 from models_core.usual import golden_of, reference_of
+
+if TYPE_CHECKING:
+    pass
 
 _TELL_EVERY = 25  # steps
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -52,8 +58,11 @@ def train_module(
     folder: Path | None = None,
     told: Told | None = None,
     teacher: Model | None = None,
+    privacy: Privacy | None = None,
 ) -> Model:
     """See ``fit``. The caller's random state and threads are left as they were."""
+    # A private fit learns outside of its account from validation rows alone.
+    shown = train if privacy is None else validation
     device = device_of(recipe.device)
     started = monotonic()
     with (
@@ -63,26 +72,32 @@ def train_module(
     ):
         torch.manual_seed(recipe.seed)
         module = build(spec)
-        module.prepare(train, _base_log_odds(train, recipe))
+        module.prepare(shown, _base_log_odds(shown, recipe))
         if start is not None:
-            start_from(module, start)
+            copied = start_from(module, start, recipe)
+            if progress is not None:
+                fresh = sorted({name for name, _ in module.named_parameters()} - set(copied))
+                progress(f"started; fresh are {', '.join(fresh) or 'no parameters'}", 0, 0)
         freeze(module, recipe.freeze)
-        run = Training(spec, module.to(device), train, validation, recipe, among, progress, told)
-        if teacher is not None:
-            run.y_N = torch.from_numpy(soft_answers(teacher, train)).to(device)
-        run_id = _run_id(spec, train, recipe, start, teacher)
-        kept = None if folder is None else Checkpoints(folder, run_id)
-        history = run.through(started, kept)
-        module = run.whole(spec)
+        module = module.to(device)
+        with apart(module, train, validation, recipe, privacy):
+            run = Training(spec, module, train, validation, recipe, among, progress, told, privacy)
+            if teacher is not None:
+                run.y_N = torch.from_numpy(soft_answers(teacher, train)).to(device)
+            run_id = _run_id(spec, train, recipe, start, teacher, privacy)
+            kept = None if folder is None else Checkpoints(folder, run_id)
+            history = run.through(started, kept)
+            module = run.whole(spec)
     return Model(
         spec=spec,
         module=module.cpu().eval(),
         recipe=recipe,
-        reference_F=reference_of(module, train),
+        reference_F=reference_of(module, shown),
         golden=golden_of(validation),
-        data_hash=train.hash,
+        data_hash=train.hash if privacy is None else WITHHELD,
         history=tuple(history),
         seconds=monotonic() - started,
+        privacy=None if run.private is None else run.private.spent(),
     )
 
 
@@ -121,6 +136,7 @@ class Training:
         among: Ranks,
         progress: Progress | None,
         told: Told | None = None,
+        privacy: Privacy | None = None,
     ) -> None:
         self.module, self.recipe, self.among = module, recipe, among
         self.progress = progress if among.is_first else None
@@ -135,8 +151,9 @@ class Training:
             self.chance.append(torch.cuda.default_generators[device.index])
         self.inputs = tuple(torch.from_numpy(array).to(device) for array in train.arrays)
         self.y_N = torch.from_numpy(train.target).to(device)
-        weight_N = torch.from_numpy(row_weights(train, recipe)).to(device)
-        self.weight_N = None if bool((weight_N == 1).all()) else weight_N
+        weight_N = torch.from_numpy(row_weights(train, recipe, privacy is None)).to(device)
+        plain = privacy is None and bool((weight_N == 1).all())
+        self.weight_N = None if plain else weight_N
         self.validation_inputs = tuple(
             torch.from_numpy(array).to(device) for array in validation.arrays
         )
@@ -157,6 +174,7 @@ class Training:
         self.optimizers = make_optimizers(module, recipe)  # of what wrapping made of parameters
         self.autocast = _autocast(recipe, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
+        self.private = private_steps(self, privacy)
 
     def through(self, started: float, kept: Checkpoints | None) -> list[Look]:
         """Every step that is left, and the best weights in the end."""
@@ -166,14 +184,14 @@ class Training:
         if self.told is not None:
             self.told.begin()
         for step in range(state.step + 1, recipe.steps + 1):
-            share = _share_done(step, monotonic() - started, recipe)
+            share = share_done(step, monotonic() - started, recipe)
             if recipe.max_seconds is not None:
                 share = self.among.agreed(share)
             # By the clock too: a slow machine learns less of what is usual, and still weighs it.
             if share >= self.first and not state.settled:
                 self.module.settle(self.train)
                 state.settled = True
-            set_learning_rate(self.optimizers, rate_at(_within(share, self.first), recipe))
+            set_learning_rate(self.optimizers, rate_at(within(share, self.first), recipe))
             loss = self.step(step)
             state.step = step
             is_over = step == recipe.steps or share >= 1.0
@@ -196,6 +214,9 @@ class Training:
 
     def step(self, step: int) -> Tensor:
         """One step: gradients of a batch, in parts that fit the memory, and the optimizers."""
+        if self.private is not None:
+            torch.manual_seed(seed_of(self.recipe.seed, step))
+            return self.private.step()
         if not self.module.training:
             self.module.train()
         row_B = self.sampler.rows_of(step)
@@ -264,12 +285,17 @@ class Training:
     def _look(self, step: int, loss: Tensor) -> bool:
         """Measure on the validation rows; true when there was no better look for too long."""
         state = self.state
-        output = outputs_of(
-            self.module,
-            self.validation_inputs,
-            self.losses.answers if self.among.sharded else None,  # type: ignore[arg-type]
-        )
-        score = watched(self.validation.task, self.validation.target, output, self.recipe.watch)
+        if self.private is not None:
+            self.private.look_at_public_rows()
+        self.module.eval()
+        score = self.module.own_score(self.validation_inputs)
+        if score is None:
+            output = outputs_of(
+                self.module,
+                self.validation_inputs,
+                self.losses.answers if self.among.sharded else None,  # type: ignore[arg-type]
+            )
+            score = watched(self.validation.task, self.validation.target, output, self.recipe.watch)
         score = self.among.agreed(score)
         look = Look(step, self.among.summed(float(loss)), score)
         state.history.append(look)
@@ -320,29 +346,19 @@ class Training:
 
 
 def _run_id(
-    spec: Spec, train: Rows, recipe: FitRecipe, start: Model | None, teacher: Model | None
+    spec: Spec,
+    train: Rows,
+    recipe: FitRecipe,
+    start: Model | None,
+    teacher: Model | None,
+    privacy: Privacy | None,
 ) -> dict[str, str]:
     said = {name: value for name, value in recipe.to_dict().items() if name != "max_seconds"}
     begun = "" if start is None else start.data_hash
     if teacher is not None:
         begun += f" taught by {teacher.spec.hash} of {teacher.data_hash}"
-    return {"spec": spec.hash, "data": train.hash, "recipe": repr(said), "start": begun}
-
-
-def _within(share: float, first: float) -> float:
-    """The share of its own phase that is done; each has a schedule of its own."""
-    return share / first if share < first else (share - first) / max(1 - first, 1e-9)
-
-
-def _share_done(step: int, seconds: float, recipe: FitRecipe) -> float:
-    """How much of the run is behind: by steps or by time, whichever is further.
-
-    The clock is not looked at before half of the time is up, so that a run with time to spare is
-    the same every time.
-    """
-    by_steps = (step - 1) / recipe.steps
-    by_time = seconds / recipe.max_seconds if recipe.max_seconds is not None else 0.0
-    return max(by_steps, by_time) if by_time >= 0.5 else by_steps
+    named = {"spec": spec.hash, "data": train.hash, "recipe": repr(said), "start": begun}
+    return named if privacy is None else {**named, "privacy": repr(privacy)}
 
 
 def _base_log_odds(train: Rows, recipe: FitRecipe) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models_core.data import Data, Inputs
+from models_core.privacy import PrivacySpent
 from models_core.spec import Spec
 from models_core.training import FitRecipe
 
@@ -25,7 +26,7 @@ class Look:
     """One look at the validation rows during a fit."""
 
     step: int
-    loss: float  # of the step's batch
+    loss: float  # of the step's batch; NaN of a private fit
     score: float  # of the validation rows, by the recipe's ``watch``; larger is better
 
 
@@ -41,6 +42,7 @@ class Model:
     data_hash: str  # of the training rows
     history: tuple[Look, ...]
     seconds: float  # wall time of the fit
+    privacy: PrivacySpent | None = None  # of a private fit: what it may tell of any training row
 
     @property
     def binary(self) -> BinaryModule:

@@ -19,10 +19,49 @@ _SGD_DECAYS_FROM = 2  # dimensions: biases and scales are not pulled to 0
 
 
 def make_optimizers(module: nn.Module, recipe: FitRecipe) -> list[Optimizer]:
-    """The optimizers of a recipe; together they take every parameter that asks for a gradient.
+    """The optimizers of a recipe; together they take every parameter that asks for a gradient."""
+    optimizers = _made(module, recipe)
+    factors = _factors(module, recipe.rate_factors)
+    if factors:
+        for optimizer in optimizers:
+            optimizer.param_groups[:] = [
+                {**group, "params": parameters, "factor": factor}
+                for group in optimizer.param_groups
+                for factor, parameters in _by_factor(group["params"], factors).items()
+            ]
+    return optimizers
 
-    Muon turns matrices alone, so it comes with AdamW for embeddings, vectors and the last layer.
-    """
+
+def _factors(module: nn.Module, said: str) -> dict[int, float]:
+    """The factor of each parameter's learning rate, by ``id``; those not there have 1."""
+    found: dict[int, float] = {}
+    for part in filter(None, (part.strip() for part in said.split(","))):
+        prefix, _, text = part.partition("=")
+        named = [p for name, p in module.named_parameters() if name.startswith(prefix)]
+        if not named:
+            there = ", ".join(sorted({name.split(".")[0] for name, _ in module.named_parameters()}))
+            raise ValueError(f"rate_factors: {prefix!r} fits no parameter. There are: {there}.")
+        try:
+            factor = float(text)
+        except ValueError:
+            raise ValueError(f"rate_factors: {part!r} needs a number: {prefix}=0.1.") from None
+        if not (math.isfinite(factor) and factor > 0):
+            raise ValueError(
+                f"rate_factors: {part!r} must be above 0. To keep values, freeze them."
+            )
+        found |= {id(parameter): factor for parameter in named}
+    return found
+
+
+def _by_factor(parameters: list[Tensor], factors: dict[int, float]) -> dict[float, list[Tensor]]:
+    groups: dict[float, list[Tensor]] = {}
+    for parameter in parameters:
+        groups.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
+    return groups
+
+
+def _made(module: nn.Module, recipe: FitRecipe) -> list[Optimizer]:
+    """Muon turns matrices alone, so it comes with AdamW for embeddings, vectors and the last layer."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("Every parameter is frozen: there is nothing to train.")
@@ -46,7 +85,7 @@ def make_optimizers(module: nn.Module, recipe: FitRecipe) -> list[Optimizer]:
 def set_learning_rate(optimizers: Iterable[Optimizer], rate: float) -> None:
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("factor", 1.0)
 
 
 def rate_at(share: float, recipe: FitRecipe) -> float:

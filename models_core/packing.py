@@ -85,7 +85,9 @@ def pack(
 
 def _about(model: Model, files: Mapping[str, bytes]) -> dict[str, Any]:
     """The part of a manifest that follows from the fit and the files alone."""
+    private = {} if model.privacy is None else {"privacy": msgspec.to_builtins(model.privacy)}
     return {
+        **private,
         "format": "lepton-model",
         "format_version": files_of.FORMAT_VERSION,
         "spec": model.spec.to_dict(),

@@ -48,8 +48,12 @@ def seed_of(seed: int, step: int) -> int:
     return (mixed ^ (mixed >> 31)) >> 1
 
 
-def row_weights(rows: Rows, recipe: FitRecipe) -> NDArray[np.float32]:
-    """What each row counts, with a mean of 1, so that the learning rate keeps its meaning."""
+def row_weights(rows: Rows, recipe: FitRecipe, even: bool = True) -> NDArray[np.float32]:
+    """What each row counts, with a mean of 1, so that the learning rate keeps its meaning.
+
+    ``even=False``: as they are. The mean is of all rows, which one row of a private fit may not
+    feel.
+    """
     weight_N = np.ones(len(rows))
     if rows.task == "binary":
         weight_N = np.where(rows.target == 1, recipe.positive_weight, 1.0)
@@ -57,7 +61,8 @@ def row_weights(rows: Rows, recipe: FitRecipe) -> NDArray[np.float32]:
         weight_N = weight_N * _balance(rows)
     if rows.weight_N is not None:
         weight_N = weight_N * rows.weight_N
-    scaled_N: NDArray[np.float32] = (weight_N / weight_N.mean()).astype(np.float32)
+    mean = weight_N.mean() if even else 1.0
+    scaled_N: NDArray[np.float32] = (weight_N / mean).astype(np.float32)
     return scaled_N
 
 

@@ -6,6 +6,7 @@ What the server serves is an artifact (``pack``), which adds an engine, threshol
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from models_core.privacy import PrivacySpent
 from models_core.refusals import ArtifactError
 from models_core.spec import Scalar, Spec, SpecError
 from models_core.training import FitRecipe
@@ -31,7 +33,7 @@ TOLERANCE = 1e-4  # of golden answers, between hosts
 
 class _Look(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     step: int
-    loss: float
+    loss: float | None  # None for NaN, which JSON lacks
     score: float
 
 
@@ -45,6 +47,7 @@ class _Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     history: tuple[_Look, ...]
     seconds: float
     files: dict[str, str]  # sha256, hex
+    privacy: PrivacySpent | None = None
 
 
 def save(model: Model, path: Path | str) -> str:
@@ -72,6 +75,7 @@ def save(model: Model, path: Path | str) -> str:
             "history": [(msgspec.to_builtins(look)) for look in model.history],
             "seconds": model.seconds,
             "files": {name: hashlib.sha256(body).hexdigest() for name, body in files.items()},
+            **({} if model.privacy is None else {"privacy": model.privacy}),
         }
     )
     unfinished = folder.with_name(f".{folder.name}-{os.getpid()}")
@@ -126,8 +130,12 @@ def load(path: Path | str) -> Model:
         reference_F=np.array(manifest.reference, dtype=np.float32),
         golden=rows,
         data_hash=manifest.data_hash,
-        history=tuple(Look(look.step, look.loss, look.score) for look in manifest.history),
+        history=tuple(
+            Look(look.step, math.nan if look.loss is None else look.loss, look.score)
+            for look in manifest.history
+        ),
         seconds=manifest.seconds,
+        privacy=manifest.privacy,
     )
     try:
         given = model.logits(dict(zip(spec.sizes, rows, strict=True)))

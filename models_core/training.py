@@ -17,6 +17,7 @@ from typing import (
 )
 
 from models_core.data import Data
+from models_core.privacy import Privacy
 from models_core.spec import Scalar, Spec
 from models_core.table import Table
 
@@ -78,6 +79,9 @@ class FitRecipe:
     threads: int | None = 1
     checkpoint_every: int = 500  # steps, where fit is given a folder for checkpoints
     freeze: str = ""  # parameters whose names begin so, comma-separated, keep their values
+    start_fresh: str = ""  # parameters whose names begin so are not copied from a start
+    start_scales: Literal["new", "kept"] = "new"  # new: learned from the new rows; kept: copied
+    rate_factors: str = ""  # times the learning rate, by how names begin: "front=0.1,body=0.3"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -132,6 +136,7 @@ def fit(
     looked: Callable[[Look], None] | None = None,
     trackers: Sequence[Tracker] = (),
     teacher: Model | None = None,
+    privacy: Privacy | None = None,
 ) -> Model:
     """Train a model on ``train``; ``validation`` picks the best step.
 
@@ -142,13 +147,18 @@ def fit(
         recipe: how; ``FitRecipe()`` when left out.
         progress: called as ``progress("fit", step, steps)`` now and then and at the end; ``bar()``
             draws it.
-        start: begin with the weights of this model wherever names and shapes agree.
+        start: begin with the weights of this model wherever names and shapes agree. The head is
+            copied only where the question is the same, scales only if the recipe's
+            ``start_scales`` is ``kept``; ``progress`` is told what stayed fresh.
         checkpoints: a folder; the run saves its state there and goes on from it when called
             again with the same spec, data and recipe, to the bit as if it had not stopped.
         looked: told of each look at the validation rows; when it raises ``StopFit`` the fit ends
             there, with the best weights so far.
         trackers: told of the run, its looks and its outcome. One that fails is warned of.
         teacher: a model of the same question; its answers count for 0.7 of each label.
+        privacy: bound what the model may tell of any one row of ``train``. Scales, base rate, best
+            step and golden rows then come from ``validation``, which must be given and is not
+            protected; chance comes from the system, so no two such fits are equal.
 
     Raises:
         SpecError: the architecture or a parameter is unknown.
@@ -157,6 +167,11 @@ def fit(
         CheckpointError: the folder holds the run of another spec, data or recipe.
     """
     if validation is None:
+        if privacy is not None:
+            raise ValueError(
+                "A private fit needs validation rows of its own, which need no protection: scales "
+                "and the best step come from them."
+            )
         train, validation = cut(train)
     parts = [
         for_spec(spec, name, part) for name, part in (("train", train), ("validation", validation))
@@ -172,7 +187,7 @@ def fit(
     told = Told(trackers, looked, facts)
     try:
         model = train_module(
-            spec, parts[0], parts[1], recipe, progress, start, folder, told, teacher
+            spec, parts[0], parts[1], recipe, progress, start, folder, told, teacher, privacy
         )
     except BaseException:
         told.end(None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from fnmatch import fnmatchcase
@@ -14,6 +14,7 @@ import msgspec
 
 from lepton_apps.common import clock
 from lepton_apps.common.errors import LeptonError, RecordRefusedError
+from lepton_apps.common.pii import Tokeniser
 from lepton_apps.streaming.batch import Arrival, Decoder, decode, json_of
 from lepton_apps.streaming.files import Row, Unreadable
 from lepton_apps.verticals.contract import LabelStream, Message, Stream
@@ -159,6 +160,35 @@ class LabelRule:
     fields: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Pseudonyms:
+    """Which fields of a record leave as tokens, before anything of it is stored anywhere."""
+
+    names: Sequence[str]
+    by: Tokeniser
+    declared: Set[str]  # fields that a record may have or lack
+
+    @classmethod
+    def of(cls, stream: Stream, names: Sequence[str], by: Tokeniser) -> Pseudonyms:
+        declared = (each.encode_name for each in msgspec.structs.fields(stream.record_type))
+        return cls(tuple(names), by, frozenset(declared))
+
+    def put_into(self, fields: dict[str, Any]) -> None:
+        """Raises ``RowRefusedError`` also for a name that is misspelt: what it meant would leak."""
+        for name in self.names:
+            if name not in fields and name not in self.declared:
+                raise RowRefusedError(f"no field {name!r} to pseudonymise")
+            value = fields.get(name)
+            if value in (None, ""):
+                continue
+            if isinstance(value, bool) or not isinstance(value, str | int):
+                raise RowRefusedError(f"{name} is no text that could become a token")
+            try:
+                fields[name] = self.by.token(name, str(value))
+            except LeptonError as exc:
+                raise RowRefusedError(f"{name}: {exc.detail}") from exc
+
+
 class Ingester:
     """Turns the rows of one stream into messages, one after the other."""
 
@@ -171,6 +201,7 @@ class Ingester:
         key: str | None = None,
         key_regex: re.Pattern[bytes] | None = None,
         label: LabelRule | None = None,
+        pseudonyms: Pseudonyms | None = None,
         max_bytes: int,
     ) -> None:
         self._stream = stream
@@ -179,6 +210,7 @@ class Ingester:
         self._key = None if key is None else key.encode()
         self._key_regex = key_regex
         self._label = label
+        self._pseudonyms = pseudonyms
         self._max_bytes = max_bytes
         self._decoder = Decoder(stream, max_bytes)
         self._numbers = _number_fields(stream.record_type)
@@ -209,6 +241,8 @@ class Ingester:
             if self._times.column in fields and self._times.column not in self._shape.mapped:
                 del fields[self._times.column]  # the same time in its own words
             fields[self._times.field] = at.isoformat()
+        if self._pseudonyms is not None:
+            self._pseudonyms.put_into(fields)
         if self._is_line(fields):
             yield self._line(str(fields["message"]).encode(), number, at)
             return

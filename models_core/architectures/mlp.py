@@ -40,6 +40,7 @@ class Mlp(BinaryModule):
         super().__init__(num_features)
         if width < 1 or depth < 1:
             raise ValueError(f"width={width} and depth={depth} must be at least 1.")
+        self.dim = width
         self.scale = FeatureScale(num_features)
         layers: list[nn.Module] = []
         for fan_in in [num_features] + [width] * (depth - 1):
@@ -53,9 +54,13 @@ class Mlp(BinaryModule):
         nn.init.constant_(self.head.bias, log_odds)
 
     def member_logits(self, x_BF: Tensor) -> Tensor:
-        h_BD = self.hidden(self.scale(x_BF))
-        logit_B1: Tensor = self.head(h_BD)
+        logit_B1: Tensor = self.head(self.embed(x_BF))
         return logit_B1
+
+    def embed(self, x_BF: Tensor) -> Tensor:
+        """``(B, D)`` features."""
+        h_BD: Tensor = self.hidden(self.scale(x_BF))
+        return h_BD
 
     def forward(self, x_BF: Tensor) -> Tensor:
         return self.answered(self.member_logits(x_BF))

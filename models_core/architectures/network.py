@@ -117,6 +117,14 @@ class Network(nn.Module, ABC):
     def settle(self, train: Any) -> None:
         """Called when what ``auxiliary_loss`` asks for has been learned, before the answers are."""
 
+    def own_score(self, inputs: Inputs) -> float | None:
+        """How well it does on these rows, larger is better, where no metric of answers can tell."""
+        return None
+
+    def transferable(self) -> dict[str, Tensor]:
+        """What another model can start from, by the names that it has there."""
+        return self.state_dict()
+
     def losses(self, inputs: Inputs, y: Tensor, focus: float = 0.0) -> Tensor:
         """``(B,)``: the loss of each row, as the task has it. ``focus``: of the focal loss."""
         output: Tensor = self(*inputs)

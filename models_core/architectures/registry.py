@@ -25,6 +25,7 @@ _BUILT_IN = {  # the module of this package that has it, imported when asked for
     "gru": "recurrent",
     "inception": "inception",
     "lstm": "recurrent",
+    "masked": "masked",
     "metric_vectors": "metric_vectors",
     "mlp": "mlp",
     "resnet": "resnet",

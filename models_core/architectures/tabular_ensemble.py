@@ -109,6 +109,7 @@ class TabularEnsemble(BinaryModule):
         super().__init__(num_features)
         if min(members, width, bins) < 1:
             raise ValueError(f"{members=}, {width=} and {bins=} must be at least 1.")
+        self.dim = members * width
         self.bins = PiecewiseLinear(num_features, bins)
         self.dropout = nn.Dropout(dropout)
         self.first = nn.Linear(num_features * bins, width, bias=False)
@@ -152,6 +153,10 @@ class TabularEnsemble(BinaryModule):
         bias_O = self.head_K.mean(dim=-1).reshape(-1)
         raw_BO = functional.linear(self._units(x_BF).flatten(1), mean_head_OD, bias_O)
         return self.answered(raw_BO)
+
+    def embed(self, x_BF: Tensor) -> Tensor:
+        """``(B, K * D)`` features, member by member."""
+        return self._units(x_BF).flatten(1)
 
     def _units(self, x_BF: Tensor) -> Tensor:
         h_B1D = self.first(self.bins(x_BF)).unsqueeze(1)

@@ -189,3 +189,16 @@ def test_quick_progress_is_shown_by_its_edges(living: bool) -> None:
     assert "10,000/10,000" in shown
     assert "100%" in shown
     assert shown.count("fit") < 100
+
+
+def test_the_list_shows_what_private_fits_have_spent(
+    versions: list[ModelVersion], stream: Stream
+) -> None:
+    spent = {"epsilon": 2.987, "delta": 1e-5, "clip": 1.0, "noise": 1.2, "sample_rate": 0.1}
+    private = versions[0]
+    private.manifest = {**private.manifest, "privacy": {**spent, "steps": 30}}
+    private.save()
+    rows = {row["version"]: row for row in json.loads(run("models", "--json"))}
+    assert rows[private.number]["privacy"] == {**spent, "steps": 30}
+    assert rows[versions[1].number]["privacy"] is None
+    assert "2.99 at 1e-05" in run("models")

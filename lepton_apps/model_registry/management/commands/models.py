@@ -10,7 +10,7 @@ from lepton_apps.common.commands import LeptonCommand
 from lepton_apps.model_registry import selectors
 from lepton_apps.model_registry.models import ModelVersion, Role
 
-LAYOUT = "{model:<28} {version:>7}  {roles:<22} {fits:<5} {recipe:<18} {created_at:<20} {by}"
+LAYOUT = "{model:<28} {version:>7}  {roles:<22} {fits:<5} {recipe:<18} {privacy:<17} {created_at:<20} {by}"
 LIVE_LAYOUT = "{model:<28} {role:<11} {version:>7}  {since:<20} {by:<12} {why}"
 
 
@@ -47,7 +47,10 @@ class Command(LeptonCommand):
         if not rows:
             lines = ["No model yet. Train the first ones with: manage.py train_starters"]
         else:
-            titles = {name: name for name in ("model", "version", "roles", "fits", "recipe", "by")}
+            titles = {
+                name: name
+                for name in ("model", "version", "roles", "fits", "recipe", "privacy", "by")
+            }
             lines = [LAYOUT.format(**titles, created_at="created at")]
             lines += [LAYOUT.format(**{**row, **_shown(row)}) for row in rows]
         self.answer({"versions": rows}, *lines)
@@ -74,6 +77,7 @@ def _row(version: ModelVersion, holders: dict[str, int]) -> dict[str, Any]:
         "recipe": version.recipe_name,
         "code_version": version.code_version,
         "created_at": _utc(version.created_at),
+        "privacy": version.manifest.get("privacy"),  # of a private fit: what it spent
         "by": version.created_by_name,
         "metrics": version.metrics,
     }
@@ -84,6 +88,7 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
         "roles": "retired" if row["retired"] else ", ".join(row["roles"]) or "-",
         "fits": "yes" if row["fits"] else "no",
         "recipe": row["recipe"] or "-",
+        "privacy": _privacy_in_short(row["privacy"]),
     }
 
 
@@ -101,3 +106,8 @@ def _held(model: str, role: str, at: datetime) -> dict[str, Any]:
 
 def _utc(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _privacy_in_short(spent: dict[str, Any] | None) -> str:
+    """Epsilon and delta, or a dash for a model whose fit promised nothing."""
+    return f"{spent['epsilon']:.2f} at {spent['delta']:.0e}" if spent else "-"

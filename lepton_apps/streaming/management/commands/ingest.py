@@ -17,6 +17,7 @@ from django.core.management.base import CommandError
 
 from lepton_apps.common import clock
 from lepton_apps.common.commands import LeptonCommand
+from lepton_apps.common.pii import Tokeniser
 from lepton_apps.streaming.files import (
     FORMATS,
     STANDARD_INPUT,
@@ -29,6 +30,7 @@ from lepton_apps.streaming.ingesting import (
     Ingester,
     LabelRule,
     Outgoing,
+    Pseudonyms,
     RowRefusedError,
     Shape,
     Times,
@@ -89,6 +91,8 @@ class Command(LeptonCommand):
         add("--label-stream", metavar="STREAM", help="default: the one that labels the stream")
         add("--label-set", action="append", default=[], metavar="FIELD=VALUE",
             help="the same for all labels")  # fmt: skip
+        add("--pseudonymise", action="append", default=[], metavar="FIELD",
+            help="leaves as a token, by PII_KEYS, before it is stored anywhere")  # fmt: skip
         add("--rate", type=float, default=0.0, help="records a second (default: as fast as it can)")
         add("--skip", type=int, default=0, help="rows of the first file to leave out")
         add("--limit", type=int, default=0, help="rows of each file; 0: all")
@@ -236,6 +240,8 @@ class Command(LeptonCommand):
             )
         if lines and not (options["key"] or options["key_regex"]):
             self.refuse("Lines need --key-regex or --key: what they belong to.")
+        if lines and options["pseudonymise"]:
+            self.refuse("Lines have no fields that --pseudonymise could find.")
         times = self._times(stream)
         if lines and times.regex is None and times.start is None:
             self.refuse("Lines need --time-regex, or --start: when they were written.")
@@ -253,8 +259,15 @@ class Command(LeptonCommand):
             key=options["key"],
             key_regex=self._pattern("--key-regex", options["key_regex"]),
             label=self._label(stream),
+            pseudonyms=self._pseudonyms(stream),
             max_bytes=settings.MAX_RECORD_BYTES,
         )
+
+    def _pseudonyms(self, stream: Stream) -> Pseudonyms | None:
+        names = self._options["pseudonymise"]
+        if not names:
+            return None
+        return Pseudonyms.of(stream, names, Tokeniser.of(settings.PII_KEYS))
 
     def _times(self, stream: Stream) -> Times:
         options = self._options

@@ -1,0 +1,235 @@
+"""One model from rows that stay where they are: federated averaging over securely summed updates.
+
+FedAvg (McMahan and others 2017): each round every site trains the shared model on its own rows,
+and the shared model moves by the mean of what they moved, weighted by rows. The coordinator learns
+the sum of updates and of rows and nothing of one site (``secure_sum``).
+
+Shape suffixes: V = numbers of an update.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models_core.data import Data
+from models_core.privacy import WITHHELD, Privacy
+from models_core.spec import Spec
+from models_core.table import Table
+from models_core.training import FitRecipe, Progress, fit
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models_core.architectures.network import Network
+    from models_core.model import Model
+
+MAX_BYTES = 256 * 2**20  # of a message
+_UPDATE = "update"  # the one array of an answer
+
+
+class SiteLostError(ConnectionError):
+    """A site that does not answer. The round is tried again without it."""
+
+
+class FederationError(ValueError):
+    """A round that cannot be: too few sites, or an answer that is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a try of a round is, as every site is told it.
+
+    Args:
+        run: 32 hex digits, of this federation alone.
+        number: of the round, from 1; ``attempt``, from 1, of its try.
+        of: how many rounds are planned.
+        spec, recipe, privacy: what is trained, and how, at each site in each round.
+    """
+
+    run: str
+    number: int
+    attempt: int
+    of: int
+    spec: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    privacy: Mapping[str, float] | None = None
+
+    @property
+    def name(self) -> str:
+        """One of a kind: masks are bound to it."""
+        return f"{self.run}/{self.number}/{self.attempt}"
+
+    def to_json(self) -> bytes:
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def from_json(cls, body: bytes) -> Round:
+        """Raises ``FederationError`` for anything else."""
+        try:
+            return msgspec.json.decode(body, type=cls)
+        except msgspec.MsgspecError as error:
+            raise FederationError(f"Not a round: {error}.") from error
+
+
+class Site(Protocol):
+    """Where rows are. ``LocalSite`` has them in this process, ``HttpSite`` asks another one."""
+
+    @property
+    def name(self) -> str: ...
+
+    def join(self, round_: Round) -> bytes:
+        """A fresh public key for this try. Raises ``SiteLostError``."""
+        ...
+
+    def update(self, round_: Round, keys: Mapping[str, bytes], weights: bytes) -> bytes:
+        """Train from these weights (safetensors); the masked update (safetensors)."""
+        ...
+
+
+class LocalSite:
+    """A site whose rows are in this process.
+
+    Args:
+        name: among the sites of a federation.
+        train: its rows.
+        public: rows that need no protection, for private rounds; see ``fit``.
+    """
+
+    def __init__(self, name: str, train: Table | Data, public: Table | Data | None = None) -> None:
+        self._name, self._train, self._public = name, train, public
+        self._masks: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def join(self, round_: Round) -> bytes:
+        from models_core.secure_sum import Masks
+
+        if not 1 <= round_.number <= round_.of:
+            raise FederationError(f"Round {round_.number} is not in 1..{round_.of}.")
+        masks = Masks(self._name, round_.name)
+        self._masks = {round_.name: masks}  # of an older try nothing more will be asked
+        return masks.public_key
+
+    def update(self, round_: Round, keys: Mapping[str, bytes], weights: bytes) -> bytes:
+        from safetensors.numpy import save
+
+        masks = self._masks.pop(round_.name, None)
+        if masks is None:
+            raise FederationError(f"{self._name} has not joined {round_.name}, or has answered.")
+        shared = _model_of(Spec.from_json(msgspec.json.encode(round_.spec)), weights)
+        moved_V = self._moved(shared, round_)
+        rows = float(len(self._train))
+        # The rows are summed as well: the coordinator divides without knowing any site's.
+        hidden_V = masks.hide(np.append(moved_V * rows, rows), keys)
+        return save({_UPDATE: hidden_V.view(np.int64)})
+
+    def _moved(self, shared: Model, round_: Round) -> NDArray[np.float64]:
+        """``(V,)``: by what the weights move on this site's rows."""
+        try:
+            recipe = FitRecipe(**round_.recipe)
+            asked = round_.privacy
+            privacy = None if asked is None else Privacy(**{**asked, "rounds": round_.of})  # type: ignore[arg-type]
+        except (TypeError, ValueError) as error:
+            raise FederationError(f"{round_.name}: {error}") from error
+        seed = int.from_bytes(hashlib.sha256(f"{round_.number}{self._name}".encode()).digest()[:4])
+        # One look, at the end: what a site sends is what its last step left.
+        recipe = replace(
+            recipe,
+            seed=recipe.seed ^ seed,
+            evaluate_every=recipe.steps,
+            start_scales="kept",
+            start_fresh="",
+        )
+        beside = self._train if privacy is None else self._public
+        if beside is None:
+            raise FederationError(f"{self._name} has no public rows, which a private fit needs.")
+        fitted = fit(shared.spec, self._train, beside, recipe, start=shared, privacy=privacy)
+        return flat(fitted.module) - flat(shared.module)
+
+
+def federate(
+    spec: Spec,
+    sites: Sequence[Site],
+    validation: Table | Data,
+    rounds: int = 10,
+    recipe: FitRecipe | None = None,
+    *,
+    start: Model | None = None,
+    privacy: Privacy | None = None,
+    progress: Progress | None = None,
+) -> Model:
+    """Train one model on the rows of all sites, which stay there.
+
+    Args:
+        sites: at least two, with names of their own; from three on no site can work out another's
+            part.
+        validation: rows of the coordinator: they set the scales that all sites share and pick the
+            best round.
+        rounds: how often the sites train and are averaged.
+        recipe: of a site in a round; ``steps`` are of each round.
+        start: begin with this model instead of a fresh one.
+        privacy: of every row at its site, over all rounds together: the noise is added there, so
+            it holds against the coordinator and the other sites too.
+        progress: called as ``progress("federate", round, rounds)``, and when a site was lost.
+
+    Raises:
+        FederationError: fewer than two sites are there or left.
+    """
+    from models_core.federated_rounds import Coordinator
+
+    names = [site.name for site in sites]
+    if len(set(names)) != len(names) or len(names) < 2:
+        raise FederationError(f"It takes at least two sites with names of their own, not {names}.")
+    if rounds < 1:
+        raise FederationError(f"rounds={rounds} must be at least 1.")
+    recipe = recipe or FitRecipe()
+    return Coordinator(spec, list(sites), validation, rounds, recipe, privacy, progress).run(start)
+
+
+def flat(module: Network) -> NDArray[np.float64]:
+    """``(V,)``: every floating-point weight and statistic, by name."""
+    parts = [t.detach().double().flatten().numpy() for t in _floats(module).values()]
+    return np.concatenate(parts)
+
+
+def put_flat(module: Network, value_V: NDArray[np.float64]) -> None:
+    """Give a module the weights that ``flat`` took."""
+    import torch
+
+    place = 0
+    with torch.no_grad():
+        for tensor in _floats(module).values():
+            part = value_V[place : place + tensor.numel()].reshape(tuple(tensor.shape))
+            tensor.copy_(torch.from_numpy(part))
+            place += tensor.numel()
+
+
+def _floats(module: Network) -> dict[str, Tensor]:
+    state = module.state_dict()
+    return {name: state[name] for name in sorted(state) if state[name].is_floating_point()}
+
+
+def _model_of(spec: Spec, weights: bytes) -> Model:
+    """The shared model as a site gets it: strict names, shapes and types, no code."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from models_core.architectures import build
+    from models_core.model import Model
+
+    module = build(spec)
+    try:
+        module.load_state_dict(load(weights))
+    except (SafetensorError, RuntimeError) as error:
+        raise FederationError(f"The weights do not fit the spec: {error}") from error
+    nothing = np.zeros(0, dtype=np.float32)
+    return Model(spec, module.eval(), FitRecipe(), nothing, (), WITHHELD, (), 0.0)

@@ -1,0 +1,144 @@
+"""Sites of a federation in other processes and places: plain HTTP, a token, and data alone.
+
+A body is msgpack of a fixed shape, with safetensors inside; nothing that comes in is executed.
+Put TLS before it where the network is not trusted: the token is sent as it is.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from http import HTTPStatus
+from http.client import HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock
+from typing import Any, Final
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import msgspec
+
+from models_core.federation import MAX_BYTES, FederationError, Round, Site, SiteLostError
+
+JOIN, UPDATE = "/v1/join", "/v1/update"
+_SHORTEST_TOKEN: Final = 32  # characters
+_JOIN_BYTES: Final = 2**20
+_WAIT_S: Final = 30.0  # for the rest of a request
+
+
+class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a request to update."""
+
+    round: Round
+    keys: dict[str, bytes]
+    weights: bytes  # safetensors
+
+
+class HttpSite:
+    """A site that ``serve`` serves somewhere else.
+
+    Args:
+        name: that the site has there.
+        url: ``https://host:port``; ``http`` for networks that are trusted.
+        token: that the site was given.
+        timeout_s: for a whole round of training there; a site that takes longer is lost.
+    """
+
+    def __init__(self, name: str, url: str, token: str, timeout_s: float = 600.0) -> None:
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise ValueError(f"url={url!r} is not http or https.")
+        self._name, self._url, self._token = name, url.rstrip("/"), token
+        self._timeout_s = timeout_s
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def join(self, round_: Round) -> bytes:
+        return self._asked(JOIN, round_.to_json())
+
+    def update(self, round_: Round, keys: Mapping[str, bytes], weights: bytes) -> bytes:
+        return self._asked(UPDATE, msgspec.msgpack.encode(_Asked(round_, dict(keys), weights)))
+
+    def _asked(self, path: str, body: bytes) -> bytes:
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/msgpack"}
+        request = Request(self._url + path, body, headers)  # noqa: S310 - checked when made
+        try:
+            with urlopen(request, timeout=self._timeout_s) as answer:  # noqa: S310
+                said: bytes = answer.read(MAX_BYTES + 1)
+        except HTTPError as error:
+            why = error.read(1000).decode("utf-8", "replace")
+            if error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise FederationError(f"{self._name} refused: {why}") from error
+            raise SiteLostError(f"{error.code}: {why}") from error
+        except (OSError, HTTPException) as error:
+            raise SiteLostError(str(error)) from error
+        if len(said) > MAX_BYTES:
+            raise FederationError(f"{self._name} answered with more than {MAX_BYTES} bytes.")
+        return said
+
+
+def serve(site: Site, token: str, address: str = "127.0.0.1", port: int = 0) -> ThreadingHTTPServer:
+    """A server that lets whoever has the token take part with this site's rows, masked.
+
+    Returns:
+        the server, which listens: ``server_address`` has the port, ``serve_forever`` serves.
+
+    Raises:
+        ValueError: the token is shorter than 32 characters.
+    """
+    if len(token) < _SHORTEST_TOKEN:
+        raise ValueError(f"The token has {len(token)} characters. It needs {_SHORTEST_TOKEN}.")
+
+    class Handler(_Handler):
+        served, secret, one_at_a_time = site, token.encode(), Lock()
+
+    return ThreadingHTTPServer((address, port), Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    served: Site
+    secret: bytes
+    one_at_a_time: Lock
+    timeout = _WAIT_S
+
+    def do_POST(self) -> None:
+        given = self.headers.get("Authorization", "").encode()
+        if not hmac.compare_digest(given, b"Bearer " + self.secret):
+            self._answer(HTTPStatus.UNAUTHORIZED, b"The token is another one.")
+            return
+        limits = {JOIN: _JOIN_BYTES, UPDATE: MAX_BYTES}
+        size = self.headers.get("Content-Length", "")
+        if self.path not in limits:
+            self._answer(HTTPStatus.NOT_FOUND, f"There are {JOIN} and {UPDATE}.".encode())
+        elif not size.isdigit() or int(size) > limits[self.path]:
+            said = f"The body has {size or 'no told'} bytes. The limit is {limits[self.path]}."
+            self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, said.encode())
+        else:
+            self._taken(self.rfile.read(int(size)))
+
+    def _taken(self, body: bytes) -> None:
+        try:
+            with self.one_at_a_time:
+                answer = self._done(body)
+        except (ValueError, TypeError, msgspec.MsgspecError) as error:
+            self._answer(HTTPStatus.BAD_REQUEST, str(error).encode())
+            return
+        self._answer(HTTPStatus.OK, answer)
+
+    def _done(self, body: bytes) -> bytes:
+        if self.path == JOIN:
+            return self.served.join(Round.from_json(body))
+        asked = msgspec.msgpack.decode(body, type=_Asked)
+        return self.served.update(asked.round, asked.keys, asked.weights)
+
+    def _answer(self, status: HTTPStatus, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", "application/octet-stream")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: whoever serves logs what it wants to know."""
