@@ -57,10 +57,10 @@ def cases() -> list[Case]:
     long_series = random.normal(size=(5_120, 32, 8)).astype(np.float32)
     made = []
     for name, x, params, batch, steps in (
-        ("mlp", table, {"width": 256}, 256, 200),
-        ("mlp, large batch", table, {"width": 256}, 4096, 12),
-        ("lstm", series, {"width": 64}, 512, 20),
-        ("transformer", long_series, {"width": 64, "layers": 2}, 64, 12),
+        ("mlp", table, {"width": 256}, 256, 400),
+        ("mlp, large batch", table, {"width": 256}, 4096, 32),
+        ("lstm", series, {"width": 64}, 512, 40),
+        ("transformer", long_series, {"width": 64, "layers": 2}, 64, 40),
     ):
         data = Data(x, (x.reshape(len(x), -1)[:, :4].sum(axis=1) > 0).astype(int))
         spec = Spec.of(name.partition(",")[0], data, **params)
