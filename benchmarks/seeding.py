@@ -15,6 +15,7 @@ import psycopg
 
 from benchmarks.payments import CHUNK, payments
 from lepton_apps.common import clock
+from lepton_apps.common.db import raw_connection
 from lepton_apps.common.identity import decision_digest
 
 STREAM = "fintech.transactions"
@@ -91,6 +92,9 @@ def open_alerts(size: Size, now: datetime, resolved: float = 0.8) -> None:
     made = (_alert(size, now, place, is_old=place < old) for place in range(size.alerts))
     while batch := list(islice(made, 1_000)):
         Alert.objects.bulk_create(batch)
+    raw_connection().execute(
+        "SELECT setval(pg_get_serial_sequence('alert', 'id'), %s)", [max(1, size.alerts)]
+    )
 
 
 def _decided_at(size: Size, now: datetime, number: int) -> datetime:
@@ -127,6 +131,7 @@ def _alert(size: Size, now: datetime, place: int, *, is_old: bool) -> Any:
     entity = _entity(size, number)
     reason = REASONS[place % len(REASONS)]
     return Alert(
+        id=place + 1,
         vertical=VERTICAL,
         stream=STREAM,
         entity_key=entity,

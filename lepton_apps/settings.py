@@ -282,6 +282,10 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Score records, decide on them, and work the alerts.",
     "VERSION": VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
+    "ENUM_NAME_OVERRIDES": {  # two kinds of roles: of people, and of model versions
+        "RoleEnum": "lepton_apps.accounts.models.Role",
+        "ModelRoleEnum": "lepton_apps.model_registry.models.Role",
+    },
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
 }
 

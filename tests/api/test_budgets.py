@@ -46,7 +46,7 @@ def test_a_budget_is_set_followed_and_cleared(boss: APIClient, settings: Any) ->
     assert (act.actor_name, act.why, act.data) == (
         "ada",
         "Two people.",
-        {"kind": "reviews", "per_day": 25.0},
+        {"kind": "reviews", "per_day": 25.0, "by_token": act.data["by_token"]},
     )
 
     cleared = boss.put(ADDRESS, {"per_day": None}, format="json").json()

@@ -16,6 +16,7 @@ NEVER_ANSWERED = {
     "assignment_changed",
     "topic_missing",  # a worker's, too
     "topic_silent",  # ends a replay, whose row says so
+    "database_in_use",  # of a command
     "write_conflicted",  # tried again, and then `unavailable`
 }
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
@@ -16,8 +17,9 @@ from django.test import Client
 from lepton_apps.common import clock
 from lepton_apps.common.db import raw_connection
 from lepton_apps.streaming.heartbeat import Heartbeat
-from lepton_apps.streaming.models import StreamMinute
+from lepton_apps.streaming.models import ScoreTally, StreamMinute
 from lepton_apps.streaming.retention import keep_house
+from lepton_apps.streaming.tallying import bins_of
 from tests.console.data import STREAM, make_alert, open_alerts, save_decision
 from tests.console.test_pages import queries, text
 
@@ -68,8 +70,12 @@ def test_alerts_are_counted_by_minute_and_severity(console: Client) -> None:
 
 
 def test_scores_are_shares_of_what_was_decided(console: Client) -> None:
-    for number, score in enumerate((0.01, 0.02, 0.03, 0.999, 1.0)):
-        save_decision(make_alert(number, score=score), number)
+    hour = clock.now().replace(minute=0, second=0, microsecond=0)
+    for score in (0.01, 0.02, 0.03, 0.999, 0.99999):
+        ScoreTally.objects.create(
+            stream=STREAM, hour=hour, model_version=1, writer=0,
+            bin=int(bins_of(np.array([score]))[0]), count=1, loud=0,
+        )  # fmt: skip
     scores = chart(text(console, "/overview/"), "scores")[STREAM]
     assert (scores[0], scores[-1]) == (60.0, 40.0)
 
