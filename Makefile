@@ -11,7 +11,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 ARGS ?=
-JOBS ?= 2
+JOBS ?= 3
 BENCH ?= stream latency score
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,7 +34,7 @@ run: setup ## start everything and print the URL: ARGS="--port 8000 --workers 1 
 servers: setup ## start the database and the broker alone, until Ctrl-C
 	@exec $(BIN)/python -m lepton_apps.embedded servers $(ARGS)
 
-test: setup-dev ## run the tests, JOBS=2 files at a time
+test: setup-dev ## run the tests, JOBS=3 files at a time
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 chaos: setup-dev ## run the long tests that kill, pause and lose things

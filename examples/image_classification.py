@@ -19,8 +19,8 @@ from examples.running import Results, run
 from examples.stages import finish
 
 
-@mc.augmentation("shift")
-def shift(x_BCHW: Tensor, strength: float) -> Tensor:
+@mc.augmentation("jiggle")
+def jiggle(x_BCHW: Tensor, strength: float) -> Tensor:
     """Move a batch by up to ``strength`` pixels: a digit is the same one a pixel further left."""
     down, right = torch.randint(-int(strength), int(strength) + 1, (2,)).tolist()
     return x_BCHW.roll((down, right), dims=(2, 3))
@@ -40,7 +40,7 @@ def main(folder: Path, quick: bool = False) -> Results:
         batch_size=128,
         learning_rate=4e-3,
         evaluate_every=20,
-        augment="" if quick else "shift=1",  # makes a better model later, and a worse one at first
+        augment="" if quick else "jiggle=1",  # makes a better model later, and a worse one at first
     )
     specs = {"cnn": mc.Spec.of("cnn", train), "resnet": mc.Spec.of("resnet", train, width=8)}
     for name, spec in specs.items():

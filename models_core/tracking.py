@@ -6,7 +6,8 @@ The registry keeps the recipe, history and metrics of every version without any 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -107,6 +108,15 @@ class Told:
         self._all(lambda tracker: tracker.look(look))
         if self._looked is not None:
             self._looked(look)
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Tell that there is no model when what is inside fails."""
+        try:
+            yield
+        except BaseException:
+            self.end(None)
+            raise
 
     def end(self, model: Model | None, judge: Callable[[], Report] | None = None) -> None:
         """Tell the outcome; ``judge`` measures the model, and is asked only where somebody reads."""

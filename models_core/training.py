@@ -166,6 +166,28 @@ def fit(
             where there is none.
         CheckpointError: the folder holds the run of another spec, data or recipe.
     """
+    learned, looked_at = _parts(spec, train, validation, privacy)
+
+    from models_core.loop import train_module
+    from models_core.tracking import RunFacts, Told
+
+    recipe = recipe or FitRecipe()
+    folder = None if checkpoints is None else Path(checkpoints)
+    data_hash = learned.hash if trackers else ""  # takes a while for large data
+    facts = RunFacts(spec.architecture, spec, recipe, data_hash, len(learned), len(looked_at))
+    told = Told(trackers, looked, facts)
+    with told.failures():
+        model = train_module(
+            spec, learned, looked_at, recipe, progress, start, folder, told, teacher, privacy
+        )
+    told.end(model, lambda: _judged(model, looked_at))
+    return model
+
+
+def _parts(
+    spec: Spec, train: Table | Data, validation: Table | Data | None, privacy: Privacy | None
+) -> tuple[Table | Data, Table | Data]:
+    """Rows to learn from and rows to look at, as the module takes them."""
     if validation is None:
         if privacy is not None:
             raise ValueError(
@@ -173,27 +195,7 @@ def fit(
                 "and the best step come from them."
             )
         train, validation = cut(train)
-    parts = [
-        for_spec(spec, name, part) for name, part in (("train", train), ("validation", validation))
-    ]
-
-    from models_core.loop import train_module
-    from models_core.tracking import RunFacts, Told
-
-    recipe = recipe or FitRecipe()
-    folder = None if checkpoints is None else Path(checkpoints)
-    data_hash = parts[0].hash if trackers else ""  # takes a while for large data
-    facts = RunFacts(spec.architecture, spec, recipe, data_hash, len(parts[0]), len(parts[1]))
-    told = Told(trackers, looked, facts)
-    try:
-        model = train_module(
-            spec, parts[0], parts[1], recipe, progress, start, folder, told, teacher, privacy
-        )
-    except BaseException:
-        told.end(None)
-        raise
-    told.end(model, lambda: _judged(model, parts[1]))
-    return model
+    return for_spec(spec, "train", train), for_spec(spec, "validation", validation)
 
 
 def _judged(model: Model, validation: Table | Data) -> Report:

@@ -17,6 +17,8 @@ NEVER_ANSWERED = {
     "topic_missing",  # a worker's, too
     "topic_silent",  # ends a replay, whose row says so
     "database_in_use",  # of a command
+    "pii_key_unknown",
+    "pii_keys_refused",
     "write_conflicted",  # tried again, and then `unavailable`
 }
 

@@ -42,6 +42,7 @@ ARGUMENTS: dict[str, Sequence[str]] = {
     "budget": ("fintech.transactions",),
     "create_operator": ("ann",),
     "create_token": ("ann", "collector"),
+    "evaluate_model": ("fintech.transactions", "1"),
     "grant_access": ("ann", "ops", "viewer"),
     "models": (),
     "new_feed_epoch": ("fintech",),

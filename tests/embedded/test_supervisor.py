@@ -217,6 +217,7 @@ def test_the_second_ctrl_c_kills_at_once(folder: Path) -> None:
     run.until_it_runs()
     children = psutil.Process(run.process.pid).children(recursive=True)
     # It ignores the first request, so an orderly stop would wait for it.
+    until(lambda: bool(run.pids("start worker toy.records")), "the worker has begun")
     worker = run.pids("start worker toy.records")[0]
     os.kill(worker, signal.SIGSTOP)
     run.process.send_signal(signal.SIGINT)

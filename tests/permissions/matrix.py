@@ -142,10 +142,15 @@ ROWS = (
     Row("GET", "models", Rule.SIGNED_IN),
     Row("GET", VERSION, Rule.VIEWER),
     *(
-        Row("GET", f"{VERSION}/confirm/<str:verb>", Rule.ADMIN, fill={"verb": verb})
+        Row(
+            "GET", f"{VERSION}/confirm/<str:verb>", Rule.ADMIN, {"role": "champion"}, {"verb": verb}
+        )
         for verb in ("promote", "retire")  # the others need a role to take
     ),
-    *(Row("POST", f"{VERSION}/{verb}", Rule.ADMIN, {"why": "", "role": "x"}) for verb in VERBS),
+    *(
+        Row("POST", f"{VERSION}/{verb}", Rule.ADMIN, {"why": "", "role": "champion"})
+        for verb in VERBS
+    ),
     Row("GET", "panels/<str:vertical>", Rule.VIEWER),
     Row("GET", "sign-in", Rule.OPEN),
     Row("POST", "sign-in", Rule.OPEN, {"username": "nobody", "password": "wrong"}),

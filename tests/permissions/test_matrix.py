@@ -282,7 +282,8 @@ def test_every_socket_has_a_row_and_every_row_a_socket() -> None:
 
 def test_pages_let_in_whom_the_matrix_says_and_nobody_else(stage: Stage) -> None:
     sign_in_by_token = Asker("superuser", "token", counts=False)  # tokens are for programs
-    assert wrong(stage, PAGES, (*BY_SESSION, sign_in_by_token)) == []
+    found = wrong(stage, PAGES, (*BY_SESSION, sign_in_by_token))
+    assert not found, "\n".join(found)
 
 
 def test_endpoints_let_in_whom_the_matrix_says_and_nobody_else(stage: Stage) -> None:
