@@ -135,7 +135,8 @@ class Augmentation:
         share_B = torch.distributions.Beta(alpha, alpha).sample()
         share_B = torch.maximum(share_B, 1 - share_B)  # nearer to itself, as its weight is its own
         other_B = torch.randperm(len(y), device=y.device)
-        y = functional.one_hot(y, classes).float() if classes else y
+        is_number = classes > 0 and not y.is_floating_point()  # a teacher gives shares already
+        y = functional.one_hot(y, classes).float() if is_number else y
         mixed = [_between(x, x[other_B], share_B) for x in (*inputs, y)]
         return tuple(mixed[:-1]), mixed[-1]
 

@@ -29,6 +29,7 @@ from models_core.measuring import (
 )
 from models_core.plans import Plan, PlanFolder, plan_of
 from models_core.sessions import EngineError, run_parts, session
+from models_core.weights import content_of
 
 if TYPE_CHECKING:
     from models_core.model import Model
@@ -169,6 +170,8 @@ class _OfModel:
 
         body = export(self.own)
         graphs = {FP32: body}
+        if self.rows is not None and self.own.privacy is not None:
+            raise EngineError("Int8 ranges tell of single rows: leave them out of a private model.")
         if self.rows is not None:
             from models_core.quantising import quantise_dynamic, quantise_static
 
@@ -232,17 +235,6 @@ class _OfModel:
 
             return timed_on_gpu(once)
         return timed(once, clock)
-
-
-def content_of(model: Model, graph: bytes = b"") -> str:
-    """64 hex digits over the spec and every weight: what is computed, whoever trained it."""
-    digest = hashlib.sha256(model.spec.to_json())
-    for name, tensor in sorted(model.module.state_dict().items()):
-        array = tensor.detach().cpu().contiguous().numpy()
-        digest.update(f"{name}{array.shape}{array.dtype}".encode())
-        digest.update(array.tobytes())
-    digest.update(graph)
-    return digest.hexdigest()
 
 
 def _hash_of(rows: Rows) -> str:

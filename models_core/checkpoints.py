@@ -64,9 +64,8 @@ class Checkpoints:
                 tensors = load_file(self._path(place) / TENSORS)
             except (OSError, ValueError, SafetensorError):
                 continue  # cut short by a dying disk; the one before it is whole
-            differing = sorted(
-                name for name in self.run if state["run"].get(name) != self.run[name]
-            )
+            saved: dict[str, str] = state["run"]
+            differing = sorted(n for n in {*self.run, *saved} if saved.get(n) != self.run.get(n))
             if differing or state["format_version"] != FORMAT_VERSION:
                 raise CheckpointError(
                     f"{self.folder} holds a run with another {', '.join(differing) or 'format'}. "
@@ -95,6 +94,8 @@ class Checkpoints:
 
     def clear(self) -> None:
         """The run is over: nothing is left to go on from."""
+        for left in self.folder.glob(".step-*"):  # of a process that was killed while it wrote
+            shutil.rmtree(left, ignore_errors=True)
         for place in self._places():
             shutil.rmtree(self._path(place), ignore_errors=True)
 

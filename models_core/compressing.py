@@ -80,15 +80,7 @@ def compress(
         ValueError: ``bits`` is neither 8 nor 32, a share is out of range, or the spec is of other
             inputs or another task.
     """
-    if bits not in (8, 32):
-        raise ValueError(f"bits={bits} is neither 8 nor 32.")
-    if max_loss < 0:
-        raise ValueError(f"max_loss={max_loss} is below 0.")
-    if into is not None and (dict(into.sizes), into.task) != (
-        dict(model.spec.sizes),
-        model.spec.task,
-    ):
-        raise ValueError("The smaller spec takes other inputs or asks another question.")
+    _require_possible(model, into, bits, max_loss)
     if validation is None:
         data, validation = cut(data)
     tries = _Tries(model, data, validation, recipe or model.recipe, max_loss, progress)
@@ -104,6 +96,24 @@ def compress(
     return tries.chosen()
 
 
+def _require_possible(model: Model, into: Spec | None, bits: int, max_loss: float) -> None:
+    if model.privacy is not None:
+        raise ValueError(
+            "Compressing looks at training rows outside of the account of a private fit. Fit a "
+            "smaller spec privately."
+        )
+    if bits not in (8, 32):
+        raise ValueError(f"bits={bits} is neither 8 nor 32.")
+    if max_loss < 0:
+        raise ValueError(f"max_loss={max_loss} is below 0.")
+    if into is not None and (dict(into.sizes), into.task, into.outputs) != (
+        dict(model.spec.sizes),
+        model.spec.task,
+        model.spec.outputs,
+    ):
+        raise ValueError("The smaller spec takes other inputs or asks another question.")
+
+
 class _Tries:
     """What was tried so far, by name."""
 
@@ -117,7 +127,11 @@ class _Tries:
         progress: Progress | None,
     ) -> None:
         self.original, self.train, self.validation = model, train, validation
-        self.recipe, self.max_loss, self.progress = recipe, max_loss, progress
+        # What a recipe says of another start does not hold for what is cut or taught here.
+        self.recipe = replace(
+            recipe, freeze="", start_fresh="", rate_factors="", start_scales="kept"
+        )
+        self.max_loss, self.progress = max_loss, progress
         auto = next(iter(WATCHES[model.spec.task]))
         self.metric = auto if recipe.watch == "auto" else recipe.watch
         self.rows = dict(zip(model.spec.sizes, validation.arrays, strict=True))

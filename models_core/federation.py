@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from models_core.data import Data
 from models_core.privacy import WITHHELD, Privacy
-from models_core.spec import Spec
+from models_core.refusals import ArtifactError
+from models_core.spec import Spec, SpecError
 from models_core.table import Table
 from models_core.training import FitRecipe, Progress, fit
+from models_core.weights import module_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -220,16 +222,11 @@ def _floats(module: Network) -> dict[str, Tensor]:
 
 def _model_of(spec: Spec, weights: bytes) -> Model:
     """The shared model as a site gets it: strict names, shapes and types, no code."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    from models_core.architectures import build
     from models_core.model import Model
 
-    module = build(spec)
     try:
-        module.load_state_dict(load(weights))
-    except (SafetensorError, RuntimeError) as error:
+        module = module_of(spec, weights, "the shared weights")
+    except (ArtifactError, SpecError) as error:
         raise FederationError(f"The weights do not fit the spec: {error}") from error
     nothing = np.zeros(0, dtype=np.float32)
     return Model(spec, module.eval(), FitRecipe(), nothing, (), WITHHELD, (), 0.0)

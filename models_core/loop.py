@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,9 +36,7 @@ from models_core.tracking import StopFit, Told
 from models_core.training import FitRecipe, Progress, SeesLooks
 from models_core.transfer import freeze, start_from
 from models_core.usual import golden_of, reference_of
-
-if TYPE_CHECKING:
-    pass
+from models_core.weights import content_of
 
 _TELL_EVERY = 25  # steps
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -83,8 +81,8 @@ def train_module(
         with apart(module, train, validation, recipe, privacy):
             run = Training(spec, module, train, validation, recipe, among, progress, told, privacy)
             if teacher is not None:
-                run.y_N = torch.from_numpy(soft_answers(teacher, train)).to(device)
-            run_id = _run_id(spec, train, recipe, start, teacher, privacy)
+                run.taught_N = torch.from_numpy(soft_answers(teacher, train)).to(device)
+            run_id = _run_id(spec, train, validation, recipe, start, teacher, privacy)
             kept = None if folder is None else Checkpoints(folder, run_id)
             history = run.through(started, kept)
             module = run.whole(spec)
@@ -151,6 +149,7 @@ class Training:
             self.chance.append(torch.cuda.default_generators[device.index])
         self.inputs = tuple(torch.from_numpy(array).to(device) for array in train.arrays)
         self.y_N = torch.from_numpy(train.target).to(device)
+        self.taught_N: Tensor | None = None  # a teacher's answers, once answers are learned
         weight_N = torch.from_numpy(row_weights(train, recipe, privacy is None)).to(device)
         plain = privacy is None and bool((weight_N == 1).all())
         self.weight_N = None if plain else weight_N
@@ -160,8 +159,9 @@ class Training:
         self.sampler = Sampler(train, recipe)
         named = dict(zip(spec.sizes, self.inputs, strict=True))
         self.augmentation = Augmentation.parse(recipe.augment, named)
-        if self.augmentation.mixup and spec.task == "next":
-            raise ValueError("mixup is not for the task next: tokens cannot be mixed.")
+        if spec.task == "next" and (self.augmentation.mixup or "token_swap" in recipe.augment):
+            # Tokens cannot be mixed, and a swapped one would stand where it is asked for.
+            raise ValueError("mixup and token_swap are not for the task next.")
         self.classes = spec.outputs if spec.task == "classes" else 0
         self.state = RunState(micro_batch=recipe.micro_batch or self.sampler.size)
         self.first = self._share_beside()
@@ -244,12 +244,11 @@ class Training:
         """Gradients of the mean loss over the whole batch; returns this process's part of it."""
         beside = not self.state.settled
         parts = self.among.parts(row_B.to(self.device), self.state.micro_batch)
+        answer_N = self.y_N if beside or self.taught_N is None else self.taught_N
         total: Tensor | None = None
         for number, (part, counts) in enumerate(parts, start=1):
-            inputs, y = (
-                self.augmentation(tuple(array[part] for array in self.inputs)),
-                self.y_N[part],
-            )
+            inputs = self.augmentation(tuple(array[part] for array in self.inputs))
+            y = answer_N[part]
             if not beside:
                 inputs, y = self.augmentation.mixed(inputs, y, self.classes)
             with unsynced(self.losses, self.among, last=number == len(parts)):
@@ -348,17 +347,22 @@ class Training:
 def _run_id(
     spec: Spec,
     train: Rows,
+    validation: Rows,
     recipe: FitRecipe,
     start: Model | None,
     teacher: Model | None,
     privacy: Privacy | None,
 ) -> dict[str, str]:
     said = {name: value for name, value in recipe.to_dict().items() if name != "max_seconds"}
-    begun = "" if start is None else start.data_hash
-    if teacher is not None:
-        begun += f" taught by {teacher.spec.hash} of {teacher.data_hash}"
-    named = {"spec": spec.hash, "data": train.hash, "recipe": repr(said), "start": begun}
-    return named if privacy is None else {**named, "privacy": repr(privacy)}
+    return {
+        "spec": spec.hash,
+        "data": train.hash,
+        "validation": validation.hash,
+        "recipe": repr(said),
+        "start": "" if start is None else content_of(start),
+        "teacher": "" if teacher is None else content_of(teacher),
+        "privacy": "" if privacy is None else repr(privacy),
+    }
 
 
 def _base_log_odds(train: Rows, recipe: FitRecipe) -> float:

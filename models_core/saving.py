@@ -83,9 +83,15 @@ def save(model: Model, path: Path | str) -> str:
     unfinished.mkdir(parents=True)
     for name, body in {**files, MANIFEST: manifest}.items():
         (unfinished / name).write_bytes(body)
+    former = folder.with_name(f".{folder.name}-{os.getpid()}-former")
     if (folder / MANIFEST).exists():
-        shutil.rmtree(folder)
+        for beside in folder.iterdir():  # a report, say, or a vocabulary
+            if beside.name not in (*files, MANIFEST):
+                keep = shutil.copytree if beside.is_dir() else shutil.copy2
+                keep(beside, unfinished / beside.name)
+        folder.rename(former)
     unfinished.rename(folder)
+    shutil.rmtree(former, ignore_errors=True)
     return hashlib.sha256(manifest).hexdigest()
 
 

@@ -6,6 +6,7 @@ The last three need packages of their own, imported when a run starts; see requi
 from __future__ import annotations
 
 import json
+import math
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,7 +34,8 @@ class JsonLines:
         self._write("start", run.to_dict())
 
     def look(self, look: Look) -> None:
-        self._write("look", {"step": look.step, "loss": look.loss, "score": look.score})
+        loss = look.loss if math.isfinite(look.loss) else None  # a private fit tells none
+        self._write("look", {"step": look.step, "loss": loss, "score": look.score})
 
     def end(self, model: Model | None, report: Report | None) -> None:
         said: dict[str, Any] = {"outcome": "failed" if model is None else "done"}

@@ -17,7 +17,7 @@ from typing import (
 )
 
 from models_core.data import Data
-from models_core.privacy import Privacy
+from models_core.privacy import WITHHELD, Privacy
 from models_core.spec import Scalar, Spec
 from models_core.table import Table
 
@@ -166,6 +166,8 @@ def fit(
             where there is none.
         CheckpointError: the folder holds the run of another spec, data or recipe.
     """
+    if privacy is not None and teacher is not None:
+        raise ValueError("A teacher is in no account: leave it out of a private fit.")
     learned, looked_at = _parts(spec, train, validation, privacy)
 
     from models_core.loop import train_module
@@ -173,7 +175,7 @@ def fit(
 
     recipe = recipe or FitRecipe()
     folder = None if checkpoints is None else Path(checkpoints)
-    data_hash = learned.hash if trackers else ""  # takes a while for large data
+    data_hash = hash_to_tell(learned, privacy) if trackers else ""  # takes a while for large data
     facts = RunFacts(spec.architecture, spec, recipe, data_hash, len(learned), len(looked_at))
     told = Told(trackers, looked, facts)
     with told.failures():
@@ -182,6 +184,11 @@ def fit(
         )
     told.end(model, lambda: _judged(model, looked_at))
     return model
+
+
+def hash_to_tell(rows: Table | Data, privacy: Privacy | None) -> str:
+    """Which rows they are, unless they are protected: whoever guesses rows could try the hash."""
+    return rows.hash if privacy is None else WITHHELD
 
 
 def _parts(

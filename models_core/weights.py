@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from models_core.spec import Spec
 
 if TYPE_CHECKING:
     from models_core.architectures.network import Network
+    from models_core.model import Model
 
 ITEM_BYTES: Final[Mapping[str, int]] = {"F32": 4, "BOOL": 1, "I64": 8}
 MAX_HEADER_BYTES: Final = 2**22
@@ -95,3 +97,14 @@ def module_of(spec: Spec, body: bytes, name: str) -> Network:
             "weights_invalid", f"The weights do not fit the spec: {error}"
         ) from error
     return module.eval()
+
+
+def content_of(model: Model, graph: bytes = b"") -> str:
+    """64 hex digits over the spec and every weight: what is computed, whoever trained it."""
+    digest = hashlib.sha256(model.spec.to_json())
+    for name, tensor in sorted(model.module.state_dict().items()):
+        array = tensor.detach().cpu().contiguous().numpy()
+        digest.update(f"{name}{array.shape}{array.dtype}".encode())
+        digest.update(array.tobytes())
+    digest.update(graph)
+    return digest.hexdigest()
