@@ -30,10 +30,17 @@ SELECT %s, date_trunc('minute', %s::timestamptz) - n * interval '1 minute',
        '00000000-0000-0000-0000-000000000001', 6000 + n, n
 FROM generate_series(0, 90) AS n
 """
+SCORES = """
+INSERT INTO score_tally (stream, hour, model_version, writer, bin, count, loud)
+SELECT %s, date_trunc('hour', %s::timestamptz), 1, 0, n, 500 - n, 0 FROM generate_series(0, 450) AS n
+"""
 
 
 def pages_with(data: str) -> list[str]:
-    pages = ["/overview/", "/", "/streams/", LETTERS, "/panels/fintech/", "/password/", "/nothing/"]
+    pages = [
+        "/overview/", "/", "/streams/", LETTERS, "/models/", "/budgets/", "/replay/", "/account/",
+        "/panels/fintech/", "/password/", "/nothing/",
+    ]  # fmt: skip
     if data == "nothing":
         return pages
     fill(300)
@@ -41,6 +48,7 @@ def pages_with(data: str) -> list[str]:
     alert = fill_entity(77_000)
     with connection.cursor() as cursor:
         cursor.execute(MINUTES, [STREAM, clock.now()])
+        cursor.execute(SCORES, [STREAM, clock.now()])
     return [
         *pages,
         "/overview/?span=24h",
