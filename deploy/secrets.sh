@@ -10,7 +10,8 @@ random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 [ -s secrets/secret_key ] || random > secrets/secret_key
 [ -s secrets/database_url ] ||
     printf 'postgresql://lepton:%s@postgres:5432/lepton' "$(cat secrets/database_password)" > secrets/database_url
-# Compose mounts these files as they are: the image's user, 10001, has to be able to read them.
-chmod 755 secrets
+# Compose mounts these files as they are: the image's user, 10001, has to be able to read them. The
+# folder is closed: the daemon mounts what is in it, and nobody else on this machine gets in.
+chmod 700 secrets
 chmod 644 secrets/database_password secrets/secret_key secrets/database_url
-echo "The secrets are in $(pwd)/secrets. Keep that folder out of reach of other users of this machine."
+echo "The secrets are in $(pwd)/secrets. Nobody but you can enter that folder."

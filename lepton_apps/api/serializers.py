@@ -95,7 +95,7 @@ class AskReplaySerializer(serializers.Serializer[Any]):
         required=False, min_value=1, max_value=2**31 - 1, help_text="the champion unless told"
     )
     thresholds = serializers.DictField(
-        child=serializers.FloatField(), required=False, help_text="instead of the version's own"
+        child=serializers.FloatField(), required=False, help_text="instead of those in force"
     )
     since = MomentField(required=False)
     until = MomentField(required=False, help_text="exclusive; now unless told")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from lepton_apps.common import clock
 from lepton_apps.model_registry import selectors
 from lepton_apps.model_registry.models import ModelVersion, Role, RoleChange
 from lepton_apps.model_registry.selectors import COMPARED_BY
@@ -113,7 +114,8 @@ def pairs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def thresholds(*versions: ModelVersion | None) -> list[dict[str, Any]]:
     """The thresholds of some versions beside each other, by name."""
-    told = [v.manifest.get("thresholds", {}) if v is not None else {} for v in versions]
+    now = clock.now()
+    told = [selectors.thresholds_at(v, now) if v is not None else {} for v in versions]
     names = list(dict.fromkeys(name for each in told for name in each))
     return [
         {

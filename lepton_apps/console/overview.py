@@ -125,14 +125,14 @@ def _alerts(opened: Iterable[tuple[str, str, int, int]], x: Sequence[int], span:
 
 
 def _scores(spread: Mapping[str, Sequence[int]]) -> Chart:
-    """Shares, since the counts are those of a sample."""
+    """Shares: streams differ in how much they score."""
     x = [place / rates.SCORE_BINS for place in range(rates.SCORE_BINS)]
     series = [
         (stream, [round(100 * count / sum(counts), 3) for count in counts])
         for stream, counts in spread.items()
         if sum(counts)
     ]
-    note = "Share of each twentieth of the scale, from a sample of the last 24 hours."
+    note = "Share of each twentieth of the scale, over all decisions of the last 24 hours."
     return Chart("scores", "Scores of decisions", "spread", "%", x, series, note)
 
 

@@ -116,11 +116,12 @@ def reigns(model_name: str) -> list[int]:
 
 def rollback_target(model_name: str) -> ModelVersion | None:
     """The version that a roll-back would make champion: the one before, retired ones left out."""
-    before = reigns(model_name)[:-1]
+    held = reigns(model_name)
+    before, present = held[:-1], held[-1:]
     retired = set(
         Retirement.objects.filter(version_id__in=before).values_list("version_id", flat=True)
     )
-    there = [version_id for version_id in before if version_id not in retired]
+    there = [each for each in before if each not in retired and each not in present]
     return ModelVersion.objects.get(pk=there[-1]) if there else None
 
 

@@ -173,16 +173,18 @@ def rollback(
         ModelRefusedError: the one before could not serve, as of ``promote``.
     """
     asked = _Asked(selectors.model(model_name), Role.CHAMPION, by, why, expected)
+    # Before the transaction: to build and measure an engine may take longer than one may last.
+    target = selectors.rollback_target(model_name)
+    if target is not None:
+        _require_servable(target, asked.model.stream)
     with _in_turn(asked):
         _require_held(asked, _last_line(asked))
-        target = selectors.rollback_target(model_name)
         if target is None:
             raise NoEarlierChampionError(
                 f"{model_name} has had no champion before {_named(expected)} that is not retired. "
                 "Promote the version that you want.",
                 model=model_name,
             )
-        _require_servable(target, asked.model.stream)
         _require_not_retired(target)
         return _append(asked, target, Act.ROLLED_BACK)
 

@@ -13,8 +13,10 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
+from lepton_apps.common import clock
 from lepton_apps.common.db import raw_connection
 from lepton_apps.common.errors import LeptonError, NotFoundError
+from lepton_apps.model_registry import selectors
 from lepton_apps.model_registry.cache import FileCache
 from lepton_apps.model_registry.loading import load_files, open_scorer
 from lepton_apps.model_registry.models import ModelVersion
@@ -66,7 +68,7 @@ class Judged:
 class Costs:
     """What the asker says of a miss and of a false alarm, and how much can be looked at."""
 
-    threshold: float | None = None  # None: the loosest of the version's own
+    threshold: float | None = None  # None: the loosest in force
     alert_share: float = 0.005
     miss_cost: float = 1.0
     false_alarm_cost: float = 1.0
@@ -108,7 +110,8 @@ def judge_version(
         )
     threshold = costs.threshold
     if threshold is None:
-        threshold = artifact.thresholds[stream.policy.thresholds[0]]
+        held = selectors.thresholds_at(version, clock.now())
+        threshold = held[stream.policy.thresholds[0]]
     question = Question(threshold, costs.alert_share, costs.miss_cost, costs.false_alarm_cost)
     by_others = sum(row[2] != version.number for row in found)
     decided_N = np.array([row[3] for row in found], dtype=np.float64)

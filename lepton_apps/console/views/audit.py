@@ -26,8 +26,9 @@ PAGE_ROWS: Final = 50
 FILTERS: Final = ("person", "action", "target", "vertical", "since", "until")
 # Beginnings of actions, as they are written down; more may be typed.
 KINDS: Final = (
-    "access.", "account.", "alert.", "dead_letter.", "feed.", "labels.", "model.", "password.",
-    "sessions.", "stream.", "superuser.", "token.",
+    "access.", "account.", "alert.", "backup.", "budget.", "dead_letter.", "feed.", "labels.",
+    "model.", "password.", "replay.", "sessions.", "stream.", "superuser.", "thresholds.",
+    "token.",
 )  # fmt: skip
 
 
@@ -89,6 +90,8 @@ def _link(entry: AuditEntry) -> str:
     kind, _, name = entry.target.partition(":")
     if kind == "alert" and name.isascii() and name.isdigit():
         return reverse("console:alert", args=[int(name)])
+    if kind == "replay" and name.isascii() and name.isdigit():
+        return reverse("console:replay", args=[int(name)])
     if kind == "user" and name:
         return reverse("console:person", args=[name])
     return ""

@@ -11,6 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from lepton_apps.accounts import access, selectors, services
+from lepton_apps.accounts.errors import TokenRefusedError
 from lepton_apps.accounts.models import ApiToken, Role
 from lepton_apps.accounts.sessions import handle_of, open_sessions
 from lepton_apps.common.errors import LeptonError, NotFoundError, PermissionRefusedError
@@ -36,6 +37,8 @@ def create_token(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
     form = {name: request.POST.get(name, "").strip() for name in ("name", "days", "role")}
     try:
+        if form["role"] and form["role"] not in Role.values:
+            raise TokenRefusedError(f"There is no role {form['role'][:80]!r}.", path="role")
         days = int(form["days"]) if form["days"].isascii() and form["days"].isdigit() else 0
         token, text = services.create_token(
             user,
@@ -43,7 +46,7 @@ def create_token(request: HttpRequest) -> HttpResponse:
             form["name"],
             expires_at=services.expiry_after(days),
             verticals=request.POST.getlist("vertical") or None,
-            role=Role(form["role"]) if form["role"] in Role.values else None,
+            role=Role(form["role"]) if form["role"] else None,
         )
     except (NotFoundError, PermissionRefusedError):
         raise

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from lepton_apps.accounts import access
 from lepton_apps.accounts.models import Role
+from lepton_apps.common import clock
 from lepton_apps.common.errors import LeptonError, NotFoundError, PermissionRefusedError
 from lepton_apps.console import comparing
 from lepton_apps.console.views.base import is_htmx, operable, page, readable, user_of
@@ -165,7 +166,7 @@ def _versions(stream: Stream) -> list[dict[str, Any]]:
 
 def _thresholds(request: HttpRequest, stream: Stream) -> list[dict[str, Any]]:
     champion = models.champion(stream.model_name)
-    own = champion.manifest.get("thresholds", {}) if champion else {}
+    own = models.thresholds_at(champion, clock.now()) if champion else {}
     return [
         {
             "name": name,

@@ -96,8 +96,9 @@ class Curve:
         highest = int(np.flatnonzero(self._above_K)[-1])
         if place > highest:
             place, stopped_by = highest, "ties"
-        loosest = int(np.argmax(self._above_K <= MOST_LOUD * self.scores))
-        if place < loosest <= highest:
+        tight = np.flatnonzero(self._above_K <= MOST_LOUD * self.scores)
+        loosest = min(int(tight[0]) if len(tight) else highest, highest)
+        if place < loosest:
             place, stopped_by = loosest, "share"
         place = max(1, place)
         rows = int(self._above_K[place])

@@ -196,12 +196,13 @@ def report(stream: Stream, kind: str | None = None, per_day: float | None = None
 
 
 def budget_overviews(verticals: Collection[str]) -> list[dict[str, Any]]:
-    """Each scored stream's budget in short; what the overview shows."""
+    """Each budget in short, of the scored streams that have one; what the overview shows."""
     return [
         told_of(situation(stream))
         for vertical in registry.verticals()
         if vertical.key in verticals
         for stream in vertical.streams
+        if budget_of(stream.name) is not None
     ]
 
 

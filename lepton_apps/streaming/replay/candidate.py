@@ -8,6 +8,7 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
+from lepton_apps.common import clock
 from lepton_apps.model_registry import selectors as models
 from lepton_apps.model_registry.cache import FileCache
 from lepton_apps.model_registry.loading import load_files, open_scorer
@@ -47,5 +48,9 @@ def open_candidate(stream: Stream, question: Question) -> Candidate:
     assert question.version is not None, "a checked question names its version"
     version = models.version(stream.model_name, question.version)
     files = load_files(version.pk, FileCache(settings.LEPTON_DATA_DIR / "models"))
-    served = ServedModel(stream, version.pk, version.number, open_scorer(files, stream))
+    # Those in force: what is different then comes from what was asked for alone.
+    held = models.thresholds_at(version, clock.now())
+    held = {name: held[name] for name in stream.policy.thresholds if name in held}
+    scorer = open_scorer(files, stream)
+    served = ServedModel(stream, version.pk, version.number, scorer, None, held)
     return Candidate(served, question.thresholds)

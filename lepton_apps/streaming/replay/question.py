@@ -30,7 +30,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     stream: str
     version: int | None = None  # None: the champion of the moment
-    thresholds: dict[str, float] = {}  # those that differ from the version's own
+    thresholds: dict[str, float] = {}  # those that differ from those in force
     since: datetime | None = None
     until: datetime | None = None  # exclusive; None: the moment of asking
     by: Literal["decided_at", "occurred_at"] = "decided_at"

@@ -63,7 +63,7 @@ class Command(LeptonCommand):
             action="append",
             default=[],
             metavar="NAME=SCORE",
-            help="instead of the version's own; several may be given",
+            help="instead of those in force; several may be given",
         )
         add("--limit", type=int, metavar="N", help="at most so many rows or records, oldest first")
         add("--run", type=int, metavar="ID", help="carry out a replay that was asked for already")
