@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
+from time import monotonic
 from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -25,6 +27,7 @@ JOIN, UPDATE = "/v1/join", "/v1/update"
 _SHORTEST_TOKEN: Final = 32  # characters
 _JOIN_BYTES: Final = 2**20
 _WAIT_S: Final = 30.0  # for the rest of a request
+_LINGER_S: Final = 5.0  # for the rest of a request that is refused
 
 
 class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,18 +108,31 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         given = self.headers.get("Authorization", "").encode()
-        if not hmac.compare_digest(given, b"Bearer " + self.secret):
-            self._answer(HTTPStatus.UNAUTHORIZED, b"The token is another one.")
-            return
         limits = {JOIN: _JOIN_BYTES, UPDATE: MAX_BYTES}
         size = self.headers.get("Content-Length", "")
-        if self.path not in limits:
-            self._answer(HTTPStatus.NOT_FOUND, f"There are {JOIN} and {UPDATE}.".encode())
+        if not hmac.compare_digest(given, b"Bearer " + self.secret):
+            self._refuse(HTTPStatus.UNAUTHORIZED, "The token is another one.")
+        elif self.path not in limits:
+            self._refuse(HTTPStatus.NOT_FOUND, f"There are {JOIN} and {UPDATE}.")
         elif not size.isdigit() or int(size) > limits[self.path]:
             said = f"The body has {size or 'no told'} bytes. The limit is {limits[self.path]}."
-            self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, said.encode())
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, said)
         else:
             self._taken(self.rfile.read(int(size)))
+
+    def _refuse(self, status: HTTPStatus, why: str) -> None:
+        """Answer, then let the rest of the body go by.
+
+        A connection that is closed with bytes unread is reset, and the reset takes the answer away
+        from a client that is still sending.
+        """
+        self._answer(status, why.encode())
+        self.connection.settimeout(_LINGER_S)
+        size, until = self.headers.get("Content-Length", ""), monotonic() + _LINGER_S
+        left = int(size) if size.isdigit() else 0
+        with suppress(OSError):
+            while left > 0 and monotonic() < until and (passed := self.rfile.read1(2**16)):
+                left -= len(passed)
 
     def _taken(self, body: bytes) -> None:
         try:
