@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from lepton_apps.model_registry.models import ModelVersion
 from tests.champions import PAYMENTS
 
-CHROMIUM = "/usr/bin/chromium"
+CHROMIUM = shutil.which("chromium")  # what `make chromium` looks for as well
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -106,8 +107,8 @@ def server(transactional_db: None) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"There is no {CHROMIUM}.")
+    if CHROMIUM is None:
+        pytest.fail("There is no chromium on PATH. `make chromium` installs it on Debian.")
     # Playwright's loop lives in this thread; the tests' ORM calls are made between its steps.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     expect.set_options(timeout=PATIENCE_MS)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 from pathlib import Path
 
@@ -19,9 +18,9 @@ from lepton_apps.embedded.broker import (
 from lepton_apps.embedded.logs import Tail
 from lepton_apps.embedded.processes import EmbeddedServerError
 from lepton_apps.embedded.testing import temporary_broker
+from tests.apache_kafka import KAFKA_HOME, needs_kafka
 
 TOPIC = "kept.or.not.v1"
-KAFKA_HOME = os.environ.get("LEPTON_TEST_KAFKA_HOME")
 
 
 def create_topic(bootstrap_servers: str) -> str:
@@ -75,11 +74,9 @@ def test_the_built_in_broker_comes_back_empty_at_the_same_address() -> None:
         assert "in memory only" in broker.server.describe()
 
 
+@needs_kafka
+@pytest.mark.kafka
 def test_apache_kafka_comes_back_with_its_topics_and_records() -> None:
-    if KAFKA_HOME is None:
-        pytest.skip("LEPTON_TEST_KAFKA_HOME names no Apache Kafka")
-    if shutil.which("java") is None:
-        pytest.skip("there is no Java on PATH")
     with temporary_broker("kafka", KAFKA_HOME) as broker:
         address = broker.bootstrap_servers
         topic_id = create_topic(address)
@@ -91,7 +88,7 @@ def test_apache_kafka_comes_back_with_its_topics_and_records() -> None:
         assert topic_ids(address) == {TOPIC: topic_id}
         assert num_records(address) == 10
         assert broker.keeps_data
-        assert KAFKA_HOME in broker.server.describe()
+        assert str(KAFKA_HOME) in broker.server.describe()
 
 
 def test_a_restart_does_not_move_to_another_port() -> None:

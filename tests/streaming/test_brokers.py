@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +10,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -21,16 +18,11 @@ from kafka import KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
 from lepton_apps.verticals.contract import States
+from tests.apache_kafka import KAFKA_HOME, needs_kafka
 from tests.champions import PAYMENTS, payment
 from tests.chaos.auditor import audit, audit_records
 from tests.chaos.loads import Sent
 from tests.chaos.stage import ROOT, SESSION_S, Stage, stage
-
-KAFKA_HOME = os.environ.get("LEPTON_TEST_KAFKA_HOME")
-needs_kafka = pytest.mark.skipif(
-    not KAFKA_HOME or shutil.which("java") is None,
-    reason="Apache Kafka is absent: set LEPTON_TEST_KAFKA_HOME and put Java on PATH",
-)
 
 BEAT_OF = "SELECT 1 FROM worker_heartbeat WHERE pid = %s"
 
@@ -40,7 +32,7 @@ BEAT_OF = "SELECT 1 FROM worker_heartbeat WHERE pid = %s"
     params=["embedded", pytest.param("kafka", marks=[needs_kafka, pytest.mark.kafka])],
 )
 def both(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    with stage(None, request.param, Path(KAFKA_HOME) if KAFKA_HOME else None) as running:
+    with stage(None, request.param, KAFKA_HOME) as running:
         yield running
 
 
@@ -212,7 +204,7 @@ def test_a_redriven_dead_letter_is_decided_in_its_partition(ground: Stage) -> No
 @pytest.mark.kafka
 @pytest.mark.timeout(300)
 def test_apache_kafka_restarted_keeps_its_records_and_work_goes_on() -> None:
-    with stage(None, "kafka", Path(str(KAFKA_HOME))) as ground:
+    with stage(None, "kafka", KAFKA_HOME) as ground:
         ground.worker()
         ground.produce(300)
         ground.wait("the first records", lambda: ground.taken() >= 300)
@@ -228,7 +220,7 @@ def test_apache_kafka_restarted_keeps_its_records_and_work_goes_on() -> None:
 @pytest.mark.kafka
 @pytest.mark.timeout(300)
 def test_what_retention_deletes_unread_is_counted_and_shown() -> None:
-    with stage(None, "kafka", Path(str(KAFKA_HOME))) as ground:
+    with stage(None, "kafka", KAFKA_HOME) as ground:
         worker = ground.worker()
         ground.produce(200)
         ground.wait("the first records", lambda: ground.taken() >= 200)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,11 +17,10 @@ from lepton_apps.streaming.models import Decision, OffsetGap, StreamOffset
 from lepton_apps.streaming.path import StreamPath
 from lepton_apps.streaming.selectors import stream_overviews
 from lepton_apps.streaming.worker import Worker
+from tests.apache_kafka import KAFKA_HOME, needs_kafka
 from tests.champions import PAYMENTS, payment
 from tests.streaming.sources import InMemorySource, log
 from tests.streaming.test_worker import STREAM, drain, make_worker
-
-KAFKA_HOME = os.environ.get("LEPTON_TEST_KAFKA_HOME")
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("champion")]
 
@@ -108,16 +104,12 @@ def test_a_smaller_end_alone_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.kafka
-@pytest.mark.skipif(
-    not KAFKA_HOME or shutil.which("java") is None,
-    reason="Apache Kafka is absent: set LEPTON_TEST_KAFKA_HOME and put Java on PATH",
-)
+@needs_kafka
 def test_a_client_of_apache_kafka_that_is_beyond_the_end_finds_its_place(
     consumer_group: str, settings: Any
 ) -> None:
     """The embedded broker says nothing to such a client, but has a new topic id when it restarts."""
-    assert KAFKA_HOME
-    with temporary_broker("kafka", Path(KAFKA_HOME)) as broker, ExitStack() as stack:
+    with temporary_broker("kafka", KAFKA_HOME) as broker, ExitStack() as stack:
         settings.KAFKA_BOOTSTRAP_SERVERS = broker.bootstrap_servers.split(",")
         stack.enter_context(closing(Admin())).ensure_topic(PAYMENTS.topic, 1)
         producer = stack.enter_context(closing(Producer(linger_ms=0)))
