@@ -10,16 +10,16 @@ import fcntl
 import hashlib
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, ClassVar
 
 import msgspec
 import zstandard
 
 from lepton_apps.common.errors import LeptonError
+from lepton_apps.verticals.contract import Progress
 
 FORMAT_VERSION = 1
 MARK = "lepton-backup.txt"  # the first member: what the file is, for who finds it
@@ -30,8 +30,6 @@ LEVEL = 3  # of zstd: a slower one saves a twentieth of the space and doubles th
 # Through no link: in a folder of everybody's somebody could have put one there.
 FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 MAX_MANIFEST_BYTES = 64 * 2**20
-
-Progress = Callable[[str, int, int], None]
 
 
 class BackupRefusedError(LeptonError):
@@ -172,12 +170,7 @@ class ArchiveWriter:
             finally:
                 os.close(folder)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if not self._is_finished:
             self._partial.unlink(missing_ok=True)  # before it is let go, so nobody else has it
             self._zip.fp = None  # or it would write its directory when it is collected

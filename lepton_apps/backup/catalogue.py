@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import LiteralString
@@ -51,8 +52,10 @@ class StoredTable:
     columns: tuple[tuple[str, str], ...]  # name and type; generated ones are not listed
     estimate: int  # rows, as the planner thinks
 
-    def listed(self) -> sql.Composed:
-        return sql.SQL(", ").join(sql.Identifier(column) for column, _ in self.columns)
+
+def listed(columns: Iterable[tuple[str, str]]) -> sql.Composed:
+    """The names of columns as a query takes them."""
+    return sql.SQL(", ").join(sql.Identifier(column) for column, _ in columns)
 
 
 def all_tables(raw: RawConnection) -> list[str]:

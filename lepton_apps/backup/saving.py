@@ -15,13 +15,13 @@ from lepton_apps.backup.archive import (
     ArchiveWriter,
     BackupRefusedError,
     Manifest,
-    Progress,
     Table,
 )
 from lepton_apps.backup.catalogue import StoredTable
 from lepton_apps.common import clock
 from lepton_apps.common.db import RawConnection, undone_on_error
 from lepton_apps.streaming import retention
+from lepton_apps.verticals.contract import Progress
 
 HAS_TRANSACTION_TIMEOUT = 170_000  # PostgreSQL 17
 DECISIONS = "decision"
@@ -92,7 +92,7 @@ def _save(
     raw: RawConnection, archive: ArchiveWriter, table: StoredTable, progress: Progress
 ) -> Table:
     query = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)").format(
-        table.listed(), sql.Identifier(table.name)
+        catalogue.listed(table.columns), sql.Identifier(table.name)
     )
     with archive.table(table.name) as written, raw.cursor() as cursor:
         with cursor.copy(query) as copy:

@@ -16,7 +16,6 @@ from lepton_apps.backup.archive import (
     ArchiveReader,
     BackupRefusedError,
     Manifest,
-    Progress,
     Table,
 )
 from lepton_apps.backup.saving import without_limits
@@ -24,6 +23,7 @@ from lepton_apps.common.db import RawConnection, transaction
 from lepton_apps.common.errors import LeptonError, UnavailableError
 from lepton_apps.realtime.services import new_epochs
 from lepton_apps.streaming import retention
+from lepton_apps.verticals.contract import Progress
 
 SHOWN = 5  # names in a sentence
 OTHERS: LiteralString = """
@@ -188,9 +188,8 @@ def _triggers(raw: RawConnection, tables: Sequence[str], what: LiteralString) ->
 
 
 def _load(raw: RawConnection, archive: ArchiveReader, table: Table, progress: Progress) -> None:
-    columns = sql.SQL(", ").join(sql.Identifier(column) for column, _ in table.columns)
     query = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
-        sql.Identifier(table.name), columns
+        sql.Identifier(table.name), catalogue.listed(table.columns)
     )
     with archive.chunks(table) as chunks, raw.cursor() as cursor:
         with cursor.copy(query) as copy:

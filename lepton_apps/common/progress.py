@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Protocol
 
 from lepton_apps.common import clock
@@ -40,7 +39,6 @@ class ProgressLines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._terminal = console.isatty()
-        self._started = clock.monotonic()
         self._open: dict[str, _Stage] = {}
         self._last = ""
         self._line_is_open = False
@@ -48,12 +46,7 @@ class ProgressLines:
     def __enter__(self) -> ProgressLines:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end_line()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
@@ -79,10 +72,6 @@ class ProgressLines:
         else:
             self._console.write(text, ending="\n")
         self._console.flush()
-
-    @property
-    def elapsed_s(self) -> float:
-        return clock.monotonic() - self._started
 
     def _end_line(self) -> None:
         if self._line_is_open:
