@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from datetime import timedelta
 from uuid import UUID
 
@@ -34,18 +35,14 @@ def reachable() -> Iterator[Finding]:
             "KAFKA_BOOTSTRAP_SERVERS names no broker.", "Set it, or start `make run`."
         )
         return
-    admin = Admin(ANSWER_MS)
-    admin.close()
+    Admin(ANSWER_MS).close()
     kind = " (embedded: it works from memory)" if settings.KAFKA_EMBEDDED else ""
     yield ok(f"The broker at {','.join(settings.KAFKA_BOOTSTRAP_SERVERS)} answers{kind}.")
 
 
 def topics() -> Iterator[Finding]:
-    admin = Admin(ANSWER_MS)
-    try:
+    with closing(Admin(ANSWER_MS)) as admin:
         facts = {stream.topic: admin.facts(stream.topic) for stream in streams()}
-    finally:
-        admin.close()
     fine = True
     for stream in streams():
         for finding in _topic(stream, facts[stream.topic]):
@@ -90,15 +87,12 @@ def retention() -> Iterator[Finding]:
     if settings.KAFKA_EMBEDDED:
         yield ok("The embedded broker deletes nothing, and has nothing after a restart.")
         return
-    admin = Admin(ANSWER_MS)
-    try:
+    with closing(Admin(ANSWER_MS)) as admin:
         kept = {
             stream.topic: admin.retention_ms(stream.topic)
             for stream in streams()
             if admin.topic(stream.topic)
         }
-    finally:
-        admin.close()
     yield from kept_for(kept)
 
 
@@ -124,9 +118,8 @@ def kept_for(kept: Mapping[str, int | None]) -> Iterator[Finding]:
 
 def positions() -> Iterator[Finding]:
     """Stored offsets beside the logs they point into."""
-    admin = Admin(ANSWER_MS)
     fine = True
-    try:
+    with closing(Admin(ANSWER_MS)) as admin:
         for stream in streams():
             facts = admin.facts(stream.topic)
             if facts is None:
@@ -135,8 +128,6 @@ def positions() -> Iterator[Finding]:
             for finding in _position(stream.name, stream.topic, facts.topic_id, ends):
                 fine = False
                 yield finding
-    finally:
-        admin.close()
     if fine:
         yield ok("Stored offsets point into the topics that are there, and nothing waits long.")
 

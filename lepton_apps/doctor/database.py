@@ -17,7 +17,7 @@ from psycopg import sql
 from lepton_apps.common import clock
 from lepton_apps.common.db import RawConnection, raw_connection
 from lepton_apps.doctor.environment import room
-from lepton_apps.doctor.findings import Finding, ok, problem, unreachable, warning
+from lepton_apps.doctor.findings import Finding, first_line, ok, problem, unreachable, warning
 from lepton_apps.streaming import retention
 from lepton_apps.verticals import registry
 
@@ -68,18 +68,19 @@ def _one(raw: RawConnection, query: LiteralString, *parameters: object) -> Any:
 
 
 def reachable() -> Iterator[Finding]:
-    name = "DATABASE_URL names no database."
     if not settings.DATABASES.get("default", {}).get("NAME"):
-        yield unreachable(name, "Set DATABASE_URL, or start `make run`: docs/settings.md.")
+        yield unreachable(
+            "DATABASE_URL names no database.",
+            "Set DATABASE_URL, or start `make run`: docs/settings.md.",
+        )
         return
     where = settings.DATABASES["default"]
     target = f"{where['USER']}@{where['HOST']}:{where['PORT']}/{where['NAME']}"
     try:
         raw = asking()
     except (psycopg.OperationalError, OperationalError) as exc:
-        lines = str(exc).strip().splitlines() or ["no reason given"]
         yield unreachable(
-            f"{target}: {lines[0]}",
+            f"{target}: {first_line(exc)}",
             "Start PostgreSQL (`make run`, `make servers`), or mend DATABASE_URL.",
         )
         return
@@ -293,8 +294,7 @@ def listening() -> Iterator[Finding]:
             heard = list(listener.notifies(timeout=NOTIFY_S, stop_after=1))
             same = _same_server(raw) == _same_server(listener)
     except psycopg.Error as exc:
-        lines = str(exc).strip().splitlines() or [type(exc).__name__]
-        yield problem(f"LISTEN_DATABASE_URL: {lines[0]}", direct)
+        yield problem(f"LISTEN_DATABASE_URL: {first_line(exc)}", direct)
         return
     if heard and same:
         yield ok("A notification came through: the live feed can listen.")

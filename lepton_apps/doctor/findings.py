@@ -123,5 +123,9 @@ def _refusal(exc: Exception) -> Finding:
     """What PostgreSQL answered instead. What lacks a table is told of by database.migrations."""
     if isinstance(exc, NOT_MIGRATED) or isinstance(exc.__cause__, NOT_MIGRATED):
         return Finding(Verdict.SKIPPED, "Not looked at: the database is not migrated.")
-    lines = str(exc).strip().splitlines() or [type(exc).__name__]
-    return problem(f"PostgreSQL refused to answer: {lines[0]}", "Ask it by hand: psql.")
+    return problem(f"PostgreSQL refused to answer: {first_line(exc)}", "Ask it by hand: psql.")
+
+
+def first_line(exc: Exception) -> str:
+    """What PostgreSQL says, without its hints and the text of the query."""
+    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]

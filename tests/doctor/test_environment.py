@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +15,14 @@ from django.core.management import CommandError, call_command
 from lepton_apps.common.commands import UNAVAILABLE, WRONG_ARGUMENTS
 from lepton_apps.doctor.environment import compare_packages
 from lepton_apps.doctor.findings import Check, Finding, Verdict, examine, ok, unreachable
+from tests.commands.test_every_command import run
 from tests.doctor.looking import is_well, only
 
-ROOT = Path(__file__).resolve().parents[2]
+doctor = partial(run, "doctor")
 AWAY = {
     "DATABASE_URL": "postgresql://nobody:hush-hush@127.0.0.1:1/lepton",
     "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
 }
-
-
-def doctor(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "manage.py", "doctor", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "lepton_apps.settings", **variables},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def test_all_bad_variables_are_named_and_hide_nothing_else() -> None:
