@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
 
 from lepton_apps.accounts import access
 from lepton_apps.accounts.models import Role
@@ -12,43 +14,27 @@ from lepton_apps.alerts import selectors as alerts
 from lepton_apps.alerts.models import Alert
 from lepton_apps.verticals import registry
 
-SECTIONS: Final = {
-    "overview": "overview",
-    "alerts": "alerts",
-    "alert": "alerts",
-    "record": "alerts",
-    "streams": "streams",
-    "dead-letters": "streams",
-    "dead-letter": "streams",
-    "replays": "replays",
-    "replay-start": "replays",
-    "replay": "replays",
-    "models": "models",
-    "model-version": "models",
-    "model-confirm": "models",
-    "model-promote": "models",
-    "model-rollback": "models",
-    "model-withdraw": "models",
-    "model-retire": "models",
-    "budgets": "budgets",
-    "panels": "panels",
-    "people": "people",
-    "person": "people",
-    "audit": "audit",
-}
+# A page belongs to the section that its address begins with, but for these.
+SECTIONS: Final = {"": "alerts", "records": "alerts"}
 
 
 def console(request: HttpRequest) -> dict[str, Any]:
-    """``console`` in templates. One query for people who are signed in, none for others."""
+    """``console`` in templates. Nothing is asked for fragments, which show none of it."""
+    return {"console": SimpleLazyObject(partial(_facts, request))}
+
+
+def _facts(request: HttpRequest) -> dict[str, Any]:
+    """At most two queries for people who are signed in, none for others."""
     match = request.resolver_match
-    page = (match.url_name or "") if match else ""
+    head = match.route.partition("/")[0] if match else None
+    section = SECTIONS.get(head, head) if head is not None else ""
     vertical = str(match.kwargs.get("vertical", "")) if match else ""
-    if page == "nav":  # the navigation renews itself: it says on which page it stands
-        page = request.GET.get("page", "")
+    if section == "nav":  # the navigation renews itself: it says on which page it stands
+        section = request.GET.get("section", "")
         vertical = request.GET.get("vertical", "")
     facts: dict[str, Any] = {
-        "page": page,
-        "section": SECTIONS.get(page, ""),
+        "page": (match.url_name or "") if match else "",
+        "section": section,
         "vertical": vertical,
         "verticals": [],
         "open_alerts": 0,
@@ -60,4 +46,4 @@ def console(request: HttpRequest) -> dict[str, Any]:
         facts["administers"] = Role.ADMIN in seen.values() or access.is_superuser(user)
         facts["verticals"] = [v for v in registry.verticals() if v.key in seen]
         facts["open_alerts"] = alerts.status_counts(frozenset(seen))[Alert.Status.OPEN]
-    return {"console": facts}
+    return facts

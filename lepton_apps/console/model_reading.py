@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from lepton_apps.common import clock
+from lepton_apps.console.reading import compact as number
 from lepton_apps.model_registry import selectors
 from lepton_apps.model_registry.models import ModelVersion, Role, RoleChange
 from lepton_apps.model_registry.selectors import COMPARED_BY
@@ -47,12 +48,6 @@ def _metric_row(name: str, values: list[float | None]) -> dict[str, Any]:
     }
 
 
-def number(value: float | None) -> str:
-    if value is None:
-        return NOTHING
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
 def beside_baseline(version: ModelVersion) -> dict[str, Any]:
     """PR-AUC of the version and of the best simpler method on the same rows."""
     best = selectors.best_baseline(version)
@@ -77,17 +72,19 @@ def row(version: ModelVersion, roles: Mapping[str, int]) -> dict[str, Any]:
 
 
 def overview(
-    model: selectors.Model, holders: Mapping[str, ModelVersion], newest: int
+    model: selectors.Model, holders: Mapping[str, ModelVersion], newest: int, *, may_act: bool
 ) -> dict[str, Any]:
-    """A model with its holders and newest versions."""
+    """A model with its holders, its newest versions, and where a roll-back would lead."""
+    champion = holders.get(Role.CHAMPION)
     roles = {role: version.number for role, version in holders.items()}
     versions = selectors.versions(model.name, newest)
     return {
         "model": model,
-        "champion": row(holders["champion"], roles) if "champion" in holders else None,
-        "challenger": row(holders["challenger"], roles) if "challenger" in holders else None,
+        "champion": champion,
+        "unfit": champion is not None and not selectors.fits(champion),
+        "challenger": holders.get(Role.CHALLENGER),
         "versions": [row(version, roles) for version in versions],
-        "target": selectors.rollback_target(model.name) if "champion" in holders else None,
+        "target": selectors.rollback_target(model.name) if champion and may_act else None,
     }
 
 

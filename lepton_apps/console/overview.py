@@ -27,7 +27,7 @@ class Span:
 
 
 SPANS: Final = (
-    Span("1h", "last hour", timedelta(hours=1), timedelta(minutes=1), "minute"),
+    Span("1h", "last hour", timedelta(hours=1), timedelta(minutes=1), "a minute"),
     Span("24h", "last 24 hours", timedelta(hours=24), timedelta(minutes=15), "15 minutes"),
 )
 DAY: Final = timedelta(hours=24)
@@ -45,7 +45,6 @@ class Chart:
     key: str
     title: str
     kind: str  # "lines"; "stack": bars on one another; "spread": bars over [0, 1], logarithmic
-    unit: str
     x: Sequence[float]  # seconds since 1970, or the lower end of a bin
     series: Sequence[tuple[str, Sequence[float | None]]]  # name and values, as long as x
     note: str = ""
@@ -58,9 +57,7 @@ class Chart:
     @property
     def data(self) -> str:
         names, values = [name for name, _ in self.series], [v for _, v in self.series]
-        return json.dumps(
-            {"kind": self.kind, "unit": self.unit, "x": self.x, "names": names, "values": values}
-        )
+        return json.dumps({"kind": self.kind, "x": self.x, "names": names, "values": values})
 
     @property
     def rows(self) -> list[tuple[str, list[float | None]]]:
@@ -100,7 +97,7 @@ def _records(
         (stream, _along(x, {each.at: round(each.records / step_s, 2) for each in minutes}))
         for stream, minutes in sorted(read.items())
     ]
-    return Chart("records", f"Records/s, {span.label}", "lines", "records/s", x, series)
+    return Chart("records", f"Records/s, {span.label}", "lines", x, series)
 
 
 def _lag(read: Mapping[str, Iterable[rates.Minutes]], x: Sequence[int], span: Span) -> Chart:
@@ -108,7 +105,7 @@ def _lag(read: Mapping[str, Iterable[rates.Minutes]], x: Sequence[int], span: Sp
         (stream, _along(x, {each.at: each.lag for each in minutes}))
         for stream, minutes in sorted(read.items())
     ]
-    return Chart("lag", f"Lag, {span.label}", "lines", "records", x, series)
+    return Chart("lag", f"Lag, {span.label}", "lines", x, series)
 
 
 def _alerts(opened: Iterable[tuple[str, str, int, int]], x: Sequence[int], span: Span) -> Chart:
@@ -116,12 +113,8 @@ def _alerts(opened: Iterable[tuple[str, str, int, int]], x: Sequence[int], span:
     for _, severity, at, count in opened:
         counts[severity, at] += count
     series = [(each.value, [counts[each.value, at] for at in x]) for each in reversed(Severity)]
-    title = (
-        f"Alerts opened in a {span.step_label}"
-        if span.step_label == "minute"
-        else (f"Alerts opened in {span.step_label}")
-    )
-    return Chart("alerts", f"{title}, {span.label}", "stack", "alerts", x, series)
+    title = f"Alerts opened in {span.step_label}"
+    return Chart("alerts", f"{title}, {span.label}", "stack", x, series)
 
 
 def _scores(spread: Mapping[str, Sequence[int]]) -> Chart:
@@ -133,7 +126,7 @@ def _scores(spread: Mapping[str, Sequence[int]]) -> Chart:
         if sum(counts)
     ]
     note = "Share of each twentieth of the scale, over all decisions of the last 24 hours."
-    return Chart("scores", "Scores of decisions", "spread", "%", x, series, note)
+    return Chart("scores", "Scores of decisions", "spread", x, series, note)
 
 
 def _along(x: Sequence[int], found: Mapping[int, float | None]) -> list[float | None]:

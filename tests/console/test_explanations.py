@@ -112,6 +112,18 @@ def test_last_records_lead_to_their_pages_and_earlier_alerts_to_theirs(console: 
     assert f'href="/alerts/{second.pk}/"' in record
 
 
+def test_features_of_another_schema_get_no_names(console: Client, version: ModelVersion) -> None:
+    alert = open_alert(1)
+    save_decision(alert, 1)
+    path = f"/records/{alert.decision_id}/"
+    assert "amount_log" in text(console, path)
+    with unprotected("model_version"):
+        ModelVersion.objects.update(schema_hash="0" * 16)
+    body = text(console, path)
+    assert "amount_log" not in body
+    assert "another feature schema" in body
+
+
 def test_a_record_of_another_vertical_or_of_nobody_is_not_there(
     other_operator: User, console: Client, signed_in: Callable[[User], Client]
 ) -> None:

@@ -89,7 +89,9 @@ def test_a_reset_password_is_shown_once_and_ends_the_sessions(
     boss: Client, operator: User, signed_in: SignedIn
 ) -> None:
     theirs = signed_in(operator)
-    password = secret_of(boss.post("/accounts/olga/password/").content.decode())
+    page = boss.post("/accounts/olga/password/").content.decode()
+    password = secret_of(page)
+    assert re.search(r'aria-current="page">Accounts<', page), "the navigation says where one is"
     assert User.objects.get(username="olga").check_password(password)
     assert theirs.get("/").status_code == 302
     assert password not in str(list(AuditEntry.objects.values()))
@@ -236,6 +238,14 @@ def test_the_audit_is_filtered_by_its_address(
     admin: User, signed_in: SignedIn, query: str, found: list[str]
 ) -> None:
     assert shown(signed_in(admin), query) == found
+
+
+def test_the_filters_stay_as_they_were_typed(boss: Client) -> None:
+    page = boss.get("/audit/?person=AnnaZ&since=2026-03-01T10:00:00Z&until=2026-03-02")
+    body = page.content.decode()
+    assert 'name="person" value="AnnaZ"' in body
+    assert 'type="datetime-local" value="2026-03-01T10:00:00"' in body
+    assert "until=2026-03-02T00%3A00%3A00Z" in body, "a day begins at midnight UTC"
 
 
 @pytest.mark.usefixtures("acts")

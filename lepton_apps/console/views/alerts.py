@@ -59,6 +59,7 @@ def alert_list(request: HttpRequest) -> HttpResponse:
     filtered = any(form[name] for name in ("vertical", "stream", "severity", "q", "mine"))
     filtered = filtered or form["status"] != UNRESOLVED
     acting = operable(request)
+    query = list_query(form, before="")
     context: dict[str, Any] = {
         "rows": [{**loaded_summary(a), "may_act": a.vertical in acting} for a in found.alerts],
         "blank": {**BLANK_ROW, "may_act": bool(acting)},
@@ -78,8 +79,8 @@ def alert_list(request: HttpRequest) -> HttpResponse:
         "more": found.next is not None,
         "older_href": _href(form, before=str(found.alerts[-1].id)) if found.next else "",
         "operable": json.dumps(sorted(acting)),
-        "views": _views(request, seen, list_query(form, before="")),
-        "query": list_query(form, before=""),
+        "views": _views(request, seen, query),
+        "query": query,
         "shareable": [v for v in registry.verticals() if v.key in acting],
         "hint": "" if found.alerts else reading.what_is_missing(seen),
     }

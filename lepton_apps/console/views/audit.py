@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -19,11 +18,12 @@ from lepton_apps.alerts.paging import cursor_before, row_id_of
 from lepton_apps.audit import selectors
 from lepton_apps.audit.models import AuditEntry
 from lepton_apps.common.errors import FilterRefusedError
-from lepton_apps.console.views.base import page, user_of
+from lepton_apps.console.views.base import page, user_of, with_zone
 from lepton_apps.verticals import registry
 
 PAGE_ROWS: Final = 50
-FILTERS: Final = ("person", "action", "target", "vertical", "since", "until")
+MOMENTS: Final = ("since", "until")  # in UTC, as all times of the page
+FILTERS: Final = ("person", "action", "target", "vertical", *MOMENTS)
 # Beginnings of actions, as they are written down; more may be typed.
 KINDS: Final = (
     "access.", "account.", "alert.", "backup.", "budget.", "dead_letter.", "feed.", "labels.",
@@ -43,7 +43,7 @@ def audit_page(request: HttpRequest) -> HttpResponse:
     try:
         found = selectors.entries(
             None if access.is_superuser(user) else verticals,
-            selectors.audit_filters({**form, **_moments(form)}),
+            selectors.audit_filters(_zoned(form)),
             before_id=row_id_of(cursor) if cursor else None,
             limit=PAGE_ROWS + 1,
         )
@@ -54,7 +54,7 @@ def audit_page(request: HttpRequest) -> HttpResponse:
     rows, more = found[:PAGE_ROWS], len(found) > PAGE_ROWS
     context: dict[str, Any] = {
         "entries": [(entry, _link(entry), _details(entry)) for entry in rows],
-        "form": {name: value.removesuffix("Z") for name, value in form.items()},
+        "form": form | {name: form[name].removesuffix("Z") for name in MOMENTS},
         "verticals": [v for v in registry.verticals() if v.key in verticals],
         "kinds": KINDS,
         "sees_all": access.is_superuser(user),
@@ -62,22 +62,13 @@ def audit_page(request: HttpRequest) -> HttpResponse:
         "first_page": not cursor,
         "newest_href": _href(used),
         "older_href": _href({**used, "cursor": cursor_before(rows[-1].pk)}) if more else "",
-        "export_query": urlencode({**used, **{k: v for k, v in _moments(used).items() if v}}),
+        "export_query": urlencode(_zoned(used)),
     }
     return render(request, "console/audit.html", context)
 
 
-def _moments(form: dict[str, str]) -> dict[str, str]:
-    """Times of the form's fields, which have no zone: they are UTC, as all times of the page."""
-    return {name: _with_zone(form.get(name, "")) for name in ("since", "until")}
-
-
-def _with_zone(text: str) -> str:
-    try:
-        has_zone = datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
-        return text  # the filter says what is wrong
-    return text if has_zone else f"{text}Z"
+def _zoned(form: dict[str, str]) -> dict[str, str]:
+    return {name: with_zone(value) if name in MOMENTS else value for name, value in form.items()}
 
 
 def _href(params: dict[str, str]) -> str:

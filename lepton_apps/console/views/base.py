@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, cast
 
@@ -15,6 +16,8 @@ from django.urls import reverse
 from lepton_apps.accounts import access
 from lepton_apps.accounts.models import Role
 from lepton_apps.common.errors import NotFoundError, PermissionRefusedError
+from lepton_apps.verticals import registry
+from lepton_apps.verticals.contract import Stream
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponse]
@@ -65,3 +68,27 @@ def readable(request: HttpRequest) -> frozenset[str]:
 def operable(request: HttpRequest) -> frozenset[str]:
     """The verticals in which the user may act."""
     return access.verticals_of(user_of(request), Role.OPERATOR)
+
+
+def scored_stream(request: HttpRequest, name: str, role: Role) -> Stream:
+    """A scored stream in which the user has the role. Raises what ``access.require`` does."""
+    try:
+        vertical, stream = registry.stream(name)
+        access.require(user_of(request), vertical.key, role)
+    except (LookupError, NotFoundError):
+        raise NotFoundError(f"There is no scored stream {name!r}.") from None
+    return stream
+
+
+def row_id(text: str) -> int | None:
+    """A row's number as an address or a form gives it; None: it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def with_zone(text: str) -> str:
+    """A time of a form's field, which has no zone, as the UTC that it means; all else as it is."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return text  # whoever reads it says what is wrong
+    return text if at.tzinfo else f"{at.isoformat()}Z"

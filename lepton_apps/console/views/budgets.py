@@ -14,13 +14,11 @@ from django.views.decorators.http import require_GET, require_POST
 from lepton_apps.accounts import access
 from lepton_apps.accounts.models import Role
 from lepton_apps.common import clock
-from lepton_apps.common.errors import NotFoundError
-from lepton_apps.console.views.base import page, readable, user_of
+from lepton_apps.console.views.base import page, readable, scored_stream, user_of
 from lepton_apps.streaming.budgets import selectors, services
 from lepton_apps.streaming.budgets.services import BudgetRefusedError
 from lepton_apps.streaming.models import AlertBudget
 from lepton_apps.verticals import registry
-from lepton_apps.verticals.contract import Stream
 
 KINDS: Final = {
     AlertBudget.Kind.ALERTS.value: "alerts",
@@ -53,7 +51,7 @@ def budget_list(request: HttpRequest) -> HttpResponse:
 @page
 def preview(request: HttpRequest, stream: str) -> HttpResponse:
     """GET /budgets/{stream}/preview/?kind=&per_day=: what such a budget would come to."""
-    scored = _stream(request, stream, Role.VIEWER)
+    scored = scored_stream(request, stream, Role.VIEWER)
     try:
         told = selectors.report(scored, *_given(request.GET))
     except BudgetRefusedError as error:
@@ -66,7 +64,7 @@ def preview(request: HttpRequest, stream: str) -> HttpResponse:
 @page
 def set_budget(request: HttpRequest, stream: str) -> HttpResponse:
     """POST /budgets/{stream}/set/ kind= per_day= why="""
-    scored = _stream(request, stream, Role.ADMIN)
+    scored = scored_stream(request, stream, Role.ADMIN)
     user, why = user_of(request), request.POST.get("why", "")
     try:
         kind, per_day = _given(request.POST)
@@ -82,7 +80,7 @@ def set_budget(request: HttpRequest, stream: str) -> HttpResponse:
 @page
 def clear_budget(request: HttpRequest, stream: str) -> HttpResponse:
     """POST /budgets/{stream}/clear/"""
-    scored = _stream(request, stream, Role.ADMIN)
+    scored = scored_stream(request, stream, Role.ADMIN)
     services.clear_budget(scored, user_of(request))
     messages.success(request, f"{stream}: no budget; the model's own thresholds hold again.")
     return redirect("console:budgets")
@@ -148,16 +146,6 @@ def _condition(told: Mapping[str, Any]) -> tuple[str, str]:
 
 def _word(kind: str) -> str:
     return kind.replace("_", " ")
-
-
-def _stream(request: HttpRequest, name: str, role: Role) -> Stream:
-    """A scored stream in which the user has the role."""
-    stream = selectors.stream_of(name)
-    try:
-        access.require(user_of(request), registry.stream(name)[0].key, role)
-    except NotFoundError:
-        raise NotFoundError(f"There is no scored stream {name!r}.") from None
-    return stream
 
 
 def _given(form: Mapping[str, str]) -> tuple[str, float]:

@@ -21,7 +21,7 @@ from lepton_apps.common.errors import (
     UnavailableError,
 )
 from lepton_apps.console import reading
-from lepton_apps.console.views.base import operable, page, readable, user_of
+from lepton_apps.console.views.base import operable, page, readable, row_id, user_of
 from lepton_apps.streaming import redriving, services
 from lepton_apps.streaming import selectors as streaming
 from lepton_apps.streaming.models import DeadLetter
@@ -40,8 +40,7 @@ def letter_list(request: HttpRequest, stream: str) -> HttpResponse:
     status = request.GET.get("status", DeadLetter.Status.NEW)
     if status not in DeadLetter.Status.values:
         raise NotFoundError(f"Dead letters are never {status!r}.")
-    before = request.GET.get("before", "")
-    before_id = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
+    before_id = row_id(request.GET.get("before", ""))
     reason = request.GET.get("reason", "").replace("\0", "")[:64]
     found = streaming.dead_letters(
         [vertical], stream, status, before_id=before_id, limit=PAGE_ROWS, reason=reason
@@ -192,7 +191,7 @@ def _hex(raw: bytes) -> str:
 def _vertical_of(request: HttpRequest, stream: str) -> str:
     """The stream's vertical, if the user may see it."""
     for vertical in registry.verticals():
-        names = {s.name for s in vertical.streams} | {s.name for s in vertical.label_streams}
+        names = {declared.name for declared in vertical.all_streams}
         if stream in names and vertical.key in readable(request):
             return vertical.key
     raise NotFoundError(f"There is no stream {stream!r}.")

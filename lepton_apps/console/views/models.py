@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from django.contrib import messages
@@ -15,8 +14,9 @@ from django.views.decorators.http import require_GET, require_POST
 from lepton_apps.accounts import access
 from lepton_apps.accounts.models import Role as Right
 from lepton_apps.common.errors import LeptonError, NotFoundError, PermissionRefusedError
+from lepton_apps.common.filters import FilterReader
 from lepton_apps.console import model_reading as reading
-from lepton_apps.console.views.base import page, readable, user_of
+from lepton_apps.console.views.base import page, readable, user_of, with_zone
 from lepton_apps.model_registry import selectors, services
 from lepton_apps.model_registry.models import ModelVersion, Role
 from lepton_apps.verticals import registry
@@ -39,10 +39,16 @@ def model_list(request: HttpRequest) -> HttpResponse:
     shown = [model for model in models if not asked or model.name == asked]
     holders = selectors.holders([model.name for model in shown])
     at_text = request.GET.get("at", "").strip()
-    at = _moment(at_text) if at_text else None
+    at = FilterReader({"at": with_zone(at_text)}).moment("at")  # None: it is no time
+    administered = access.verticals_of(user_of(request), Right.ADMIN)
     context = {
         "overviews": [
-            reading.overview(model, holders[model.name], ROWS if asked else NEWEST)
+            reading.overview(
+                model,
+                holders[model.name],
+                ROWS if asked else NEWEST,
+                may_act=model.vertical.key in administered,
+            )
             for model in shown
         ],
         "ledger": reading.ledger(selectors.history(asked, ROWS)) if asked else [],
@@ -52,19 +58,8 @@ def model_list(request: HttpRequest) -> HttpResponse:
         "at_text": at_text,
         "at": at,
         "live": reading.live_at(shown, at) if at else [],
-        "administered": access.verticals_of(user_of(request), Right.ADMIN),
     }
     return render(request, "console/models.html", context)
-
-
-def _moment(text: str) -> datetime | None:
-    """A time as a form's field gives it, read as UTC unless it says its zone; None: it is none."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return at if 1970 <= at.year <= 9998 else None
 
 
 @require_GET
@@ -78,7 +73,6 @@ def version_page(request: HttpRequest, model: str, number: int) -> HttpResponse:
     context = {
         "model": declared,
         **reading.row(version, roles),
-        "holder": {role: roles.get(role) for role in Role.values},
         "champion": roles.get(Role.CHAMPION),
         "is_champion": roles.get(Role.CHAMPION) == number,
         "is_challenger": roles.get(Role.CHALLENGER) == number,
@@ -91,7 +85,6 @@ def version_page(request: HttpRequest, model: str, number: int) -> HttpResponse:
         "recipe": reading.pairs(manifest.get("recipe", {})),
         "recipe_exists": version.recipe_name
         in {r.name for v in registry.verticals() for r in v.recipes},
-        "calibration": manifest.get("calibration", {}),
         "features": manifest.get("feature_names", []),
         "golden_scores": golden.get("scores", []),
         "files": selectors.files_of(version),

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_GET
 from lepton_apps.common.errors import NotFoundError
 from lepton_apps.console import reading
 from lepton_apps.console.views.base import page, readable
+from lepton_apps.model_registry import selectors as models
 from lepton_apps.streaming import selectors as streaming
 from lepton_apps.streaming.models import Decision
 from lepton_apps.verticals import registry
@@ -41,10 +42,11 @@ def _is_readable(request: HttpRequest, stream: str) -> bool:
 
 
 def _features(decision: Decision) -> list[tuple[str, str]]:
-    """Names and values, where the row is as wide as the stream's schema is now."""
+    """Names and values, where the row is of the schema that the stream has now."""
     _, stream = registry.stream(decision.stream)
     x_F = np.frombuffer(bytes(decision.features), dtype="<f4")
     names = stream.extractor.schema.names
-    if len(x_F) != len(names):
+    version = models.version_of(decision.stream, decision.model_version)
+    if len(x_F) != len(names) or (version is not None and not models.fits(version)):
         return []
     return [(name, reading.compact(float(value))) for name, value in zip(names, x_F, strict=True)]

@@ -13,10 +13,19 @@ from django.views.decorators.http import require_GET, require_POST
 from lepton_apps.accounts import access
 from lepton_apps.accounts.models import Role
 from lepton_apps.common import clock
-from lepton_apps.common.errors import LeptonError, NotFoundError, PermissionRefusedError
+from lepton_apps.common.errors import LeptonError, PermissionRefusedError
 from lepton_apps.console import comparing
-from lepton_apps.console.views.base import is_htmx, operable, page, readable, user_of
+from lepton_apps.console.views.base import (
+    is_htmx,
+    operable,
+    page,
+    readable,
+    row_id,
+    scored_stream,
+    user_of,
+)
 from lepton_apps.model_registry import selectors as models
+from lepton_apps.model_registry.models import ModelVersion
 from lepton_apps.streaming.replay import selectors, services, starting
 from lepton_apps.streaming.replay.question import (
     BY,
@@ -44,12 +53,7 @@ def replay_list(request: HttpRequest) -> HttpResponse:
 def start(request: HttpRequest) -> HttpResponse:
     """POST /replay/start/ stream=&since=&until=&by=&from_offset=&from_time=&version=&limit=&threshold-...="""
     name = request.POST.get("stream", "")
-    for vertical in registry.verticals():
-        if name in {stream.name for stream in vertical.streams}:
-            access.require(user_of(request), vertical.key, Role.OPERATOR)
-            break
-    else:
-        raise NotFoundError(f"There is no scored stream {name!r}.")
+    scored_stream(request, name, Role.OPERATOR)
     try:
         run = starting.start(_question(request, name), user_of(request))
     except PermissionRefusedError:
@@ -134,14 +138,14 @@ def _show_list(request: HttpRequest, name: str, error: str = "", status: int = 2
     mine = operable(request)
     streams = [s for v in registry.verticals() if v.key in mine for s in v.streams]
     chosen = next((s for s in streams if s.name == name), streams[0] if streams else None)
-    before = request.GET.get("before", "")
-    before_id = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
+    before_id = row_id(request.GET.get("before", ""))
+    champion = models.champion(chosen.model_name) if chosen else None
     runs = selectors.runs(readable(request), before_id=before_id, limit=PAGE_ROWS)
     context = {
         "streams": streams,
         "chosen": chosen,
-        "versions": _versions(chosen) if chosen else [],
-        "thresholds": _thresholds(request, chosen) if chosen else [],
+        "versions": _versions(chosen, champion) if chosen else [],
+        "thresholds": _thresholds(request, chosen, champion) if chosen else [],
         "typed": request.POST or {"since": SINCE},
         "by": BY,
         "error": error,
@@ -154,9 +158,8 @@ def _show_list(request: HttpRequest, name: str, error: str = "", status: int = 2
     return render(request, "console/replays.html", context, status=status)
 
 
-def _versions(stream: Stream) -> list[dict[str, Any]]:
+def _versions(stream: Stream, champion: ModelVersion | None) -> list[dict[str, Any]]:
     """Those that can score today's features, newest first."""
-    champion = models.champion(stream.model_name)
     return [
         {"number": version.number, "champion": champion == version}
         for version in models.versions(stream.model_name)
@@ -164,8 +167,9 @@ def _versions(stream: Stream) -> list[dict[str, Any]]:
     ]
 
 
-def _thresholds(request: HttpRequest, stream: Stream) -> list[dict[str, Any]]:
-    champion = models.champion(stream.model_name)
+def _thresholds(
+    request: HttpRequest, stream: Stream, champion: ModelVersion | None
+) -> list[dict[str, Any]]:
     own = models.thresholds_at(champion, clock.now()) if champion else {}
     return [
         {

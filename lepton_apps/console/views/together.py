@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST
 from lepton_apps.alerts import services
 from lepton_apps.alerts.errors import AlertAlreadyAcknowledgedError, AlertAlreadyResolvedError
 from lepton_apps.console.views.alerts import list_form, list_query
-from lepton_apps.console.views.base import page, user_of
+from lepton_apps.console.views.base import page, row_id, user_of
 
 MOST: Final = 500  # rows that the list ever holds
 DONE: Final = {"acknowledge": "acknowledged", "confirm": "confirmed", "dismiss": "dismissed"}
@@ -26,7 +26,8 @@ def settle(request: HttpRequest) -> HttpResponse:
     """POST /alerts/together/ act=acknowledge|confirm|dismiss, id= (several), note=, query="""
     user = user_of(request)
     act = request.POST.get("act", "")
-    ids = [int(text) for text in request.POST.getlist("id")[:MOST] if _is_id(text)]
+    given = map(row_id, request.POST.getlist("id")[:MOST])
+    ids = [alert_id for alert_id in given if alert_id is not None]
     form = list_form(QueryDict(request.POST.get("query", "")[:2000]))
     back = f"{reverse('console:alerts')}?{list_query(form, before='')}".rstrip("?")
     if act not in DONE or not ids:
@@ -41,10 +42,6 @@ def settle(request: HttpRequest) -> HttpResponse:
             faster += 1
     messages.success(request, f"{len(ids) - faster} {DONE[act]}.{_others(faster)}")
     return redirect(back)
-
-
-def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 19
 
 
 def _act(act: str, alert_id: int, user: User, note: str) -> None:
