@@ -12,8 +12,8 @@ from django.conf import settings
 from numpy.typing import NDArray
 
 from lepton_apps.alerts.models import Alert
-from lepton_apps.alerts.summary import moment
 from lepton_apps.common import clock
+from lepton_apps.common.clock import moment
 from lepton_apps.common.db import rows
 from lepton_apps.common.errors import NotFoundError
 from lepton_apps.model_registry import selectors as registered

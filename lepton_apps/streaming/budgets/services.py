@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, ClassVar, Final
 
 from django.contrib.auth.models import User
@@ -56,8 +55,7 @@ def set_budget(stream: Stream, kind: str, per_day: float, by: User | None, why: 
     Raises:
         BudgetRefusedError: no budget can be like that.
     """
-    kind, per_day = checked(kind, per_day)
-    _add(stream, kind, per_day, by, why)
+    _add(stream, *checked(kind, per_day), by, why)
 
 
 def clear_budget(stream: Stream, by: User | None, why: str = "") -> None:
@@ -92,7 +90,9 @@ def _add(stream: Stream, kind: str, per_day: float | None, by: User | None, why:
     why = why.replace("\0", "").strip()
     if len(why) > MOST_WHY:
         raise BudgetRefusedError(f"A reason of {len(why)} characters; at most {MOST_WHY}.")
-    with _turn(stream):
+    raw = raw_connection()
+    with transaction(raw):
+        raw.execute(TAKE_TURN, [stream.name])  # nobody else changes budget or thresholds
         if per_day is None and selectors.budget_of(stream.name) is None:
             return
         AlertBudget.objects.create(
@@ -113,15 +113,6 @@ def _add(stream: Stream, kind: str, per_day: float | None, by: User | None, why:
             **data,
         )
         _follow(selectors.situation(stream), by)
-
-
-@contextmanager
-def _turn(stream: Stream) -> Iterator[None]:
-    """A transaction in which nobody else changes the stream's budget or thresholds."""
-    raw = raw_connection()
-    with transaction(raw):
-        raw.execute(TAKE_TURN, [stream.name])
-        yield
 
 
 def _follow(now: Situation, by: User | None) -> ThresholdChange | None:

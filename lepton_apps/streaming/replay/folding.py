@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
-from lepton_apps.alerts.summary import moment
+from lepton_apps.common.clock import moment
 from lepton_apps.common.db import RawConnection
 from lepton_apps.common.errors import LeptonError
 from lepton_apps.streaming.alerting import fingerprint, nearest

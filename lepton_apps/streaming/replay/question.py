@@ -52,14 +52,13 @@ def refused(field: str, detail: str) -> ReplayRefusedError:
     )
 
 
-def checked(asked: Question, now: datetime | None = None) -> Question:
+def checked(asked: Question) -> Question:
     """The question with everything named that was left open.
 
     Raises:
         ReplayRefusedError: something cannot be; the sentence names the value and the way out.
         NotFoundError: there is no such model version.
     """
-    now = now or clock.now()
     try:
         _, stream = registry.stream(asked.stream)
     except LookupError as exc:
@@ -83,7 +82,7 @@ def checked(asked: Question, now: datetime | None = None) -> Question:
             f"{stream.name} extracts schema {stream.extractor.schema.hash}. Choose a version of "
             "that schema.",
         )
-    checked_span = _topic(asked) if asked.reads_topic else _span(asked, now)
+    checked_span = _topic(asked) if asked.reads_topic else _span(asked)
     return msgspec.structs.replace(checked_span, version=version)
 
 
@@ -96,13 +95,13 @@ def _check_thresholds(asked: Question, stream: Stream) -> None:
             raise refused("thresholds", f"The threshold {name}={value} is not between 0 and 1.")
 
 
-def _span(asked: Question, now: datetime) -> Question:
+def _span(asked: Question) -> Question:
     if asked.since is None:
         raise refused(
             "since",
             "Say where to begin: since, or from_offset or from_time to read the topic.",
         )
-    until = asked.until or now
+    until = asked.until or clock.now()
     if until <= asked.since:
         raise refused(
             "until",
@@ -130,11 +129,11 @@ def _topic(asked: Question) -> Question:
     return asked
 
 
-def parse_moment(field: str, text: str, now: datetime | None = None) -> datetime:
+def parse_moment(field: str, text: str) -> datetime:
     """``2026-03-01T10:00:00Z``, or an age: ``90m``, ``24h``, ``7d`` ago."""
     number, unit = text[:-1], text[-1:]
     if number.isascii() and number.isdigit() and len(number) < 6 and unit in UNITS:
-        return (now or clock.now()) - timedelta(**{UNITS[unit]: int(number)})
+        return clock.now() - timedelta(**{UNITS[unit]: int(number)})
     try:
         at = datetime.fromisoformat(text)
     except ValueError:

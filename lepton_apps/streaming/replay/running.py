@@ -15,12 +15,13 @@ from django.db import connection
 from lepton_apps.common import clock
 from lepton_apps.common.db import RawConnection, raw_connection
 from lepton_apps.common.errors import LeptonError
+from lepton_apps.model_registry.serving import ServedModel
 from lepton_apps.streaming import pipeline
 from lepton_apps.streaming.models import ReplayRun
 from lepton_apps.streaming.pipeline import Rows
 from lepton_apps.streaming.replay import question as asking
 from lepton_apps.streaming.replay import services
-from lepton_apps.streaming.replay.candidate import Candidate, open_candidate
+from lepton_apps.streaming.replay.candidate import open_candidate
 from lepton_apps.streaming.replay.comparing import Comparison
 from lepton_apps.streaming.replay.question import Question
 from lepton_apps.streaming.replay.rows import Replayed
@@ -178,7 +179,7 @@ def _take_topic(
     topic: Log,
     topic_id: Any,
     comparison: Comparison,
-    model: Candidate,
+    model: ServedModel,
     tell: Told,
 ) -> dict[str, Any]:
     rows = TopicRows(raw, stream, question, topic, topic_id)
@@ -192,7 +193,7 @@ def _take(
     chunks: Iterator[tuple[Replayed, int]],
     total: int,
     comparison: Comparison,
-    model: Candidate,
+    model: ServedModel,
     tell: Told,
 ) -> int:
     """Returns the number of rows or records read."""
@@ -209,7 +210,7 @@ def _take(
 
 
 def _score(
-    raw: RawConnection, stream: Stream, chunk: Replayed, comparison: Comparison, model: Candidate
+    raw: RawConnection, stream: Stream, chunk: Replayed, comparison: Comparison, model: ServedModel
 ) -> None:
     """The same two functions that decide in a worker."""
     rows = Rows([], chunk.x_BF, [])

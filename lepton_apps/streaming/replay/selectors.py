@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from lepton_apps.alerts.summary import moment
 from lepton_apps.common import clock
+from lepton_apps.common.clock import moment
 from lepton_apps.common.errors import NotFoundError
 from lepton_apps.streaming.models import ReplayRun
 from lepton_apps.verticals import registry
@@ -20,11 +20,11 @@ SILENT_AFTER = {
 }
 
 
-def state_of(run: ReplayRun, now: datetime | None = None) -> str:
+def state_of(run: ReplayRun) -> str:
     """The state as it is: a run whose process is gone says so before anybody writes it down."""
     state = ReplayRun.State(run.state)
     patience = SILENT_AFTER.get(state)
-    if patience is not None and run.beat_at < (now or clock.now()) - patience:
+    if patience is not None and run.beat_at < clock.now() - patience:
         return ReplayRun.State.INTERRUPTED
     return state
 

@@ -153,7 +153,7 @@ class TopicRows:
         waiting: list[Raw] = []
         left = self.total
         for message in self._from_time(self._merged()):
-            if not self._seen and not waiting:
+            if left == self.total:  # the first
                 self._take_up_knowledge(message)
             waiting.append(message)
             left -= 1

@@ -71,7 +71,8 @@ class Command(LeptonCommand):
         return held.kind if held else AlertBudget.Kind.ALERTS.value
 
     def _list(self) -> None:
-        told = selectors.budget_overviews({v.key for v in registry.verticals()})
+        scored = [stream for vertical in registry.verticals() for stream in vertical.streams]
+        told = [selectors.told_of(selectors.situation(stream)) for stream in scored]
         lines = [_short(row) for row in told]
         self.answer({"budgets": told}, *(lines or ["There is no scored stream."]))
 
