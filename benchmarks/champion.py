@@ -31,7 +31,7 @@ def install_champion(servers: Servers, stream_name: str, cache: Path | None) -> 
         services.promote(version, Role.CHAMPION, None, "Benchmark.", expected=None)
         return str(version)
     note("training the starter model")
-    servers.manage("train_starters")
+    servers.manage("train_starters", stream_name)
     champion = selectors.champion(stream.model_name)
     if champion is None:
         raise BenchmarkError(f"train_starters left {stream_name} without a champion.")

@@ -350,6 +350,7 @@ class Producer:
                 batch_size=65_536,
                 compression_type=compression,
                 metrics_enabled=False,
+                bootstrap_timeout_ms=10_000,
                 max_block_ms=15_000,
             )
         except KafkaError as exc:

@@ -12,7 +12,9 @@ from django.db import connection
 from lepton_apps.common.progress import ProgressLines
 from lepton_apps.model_registry import selectors, services
 from lepton_apps.model_registry.models import ModelVersion, Role, RoleChange
+from lepton_apps.verticals import registry
 from lepton_apps.verticals.contract import Stream
+from tests.champions import PAYMENTS
 from tests.model_registry.conftest import of_another_schema
 from tests.unprotected import unprotected
 
@@ -48,15 +50,14 @@ def test_training_can_promote_and_answer_in_json() -> None:
     assert (change.version, change.why) == (selectors.version("weather.readings", 1), "It rains.")
 
 
-def test_starters_are_trained_once_however_many_ask(
-    stream: Stream, versions: list[ModelVersion]
-) -> None:
+def test_starters_are_trained_once_however_many_ask(versions: list[ModelVersion]) -> None:
+    _, stream = registry.stream("weather.readings")
     services.promote(versions[0], Role.CHAMPION, None, expected=None)
     outputs: list[str] = []
 
     def start() -> None:
         try:
-            outputs.append(run("train_starters"))
+            outputs.append(run("train_starters", PAYMENTS.name, stream.name))
         finally:
             connection.close()
 
@@ -69,7 +70,12 @@ def test_starters_are_trained_once_however_many_ask(
     assert sum("nothing to train" in output for output in outputs) == 1
     assert sum("weather.readings v1 is champion" in output for output in outputs) == 1
     assert RoleChange.objects.filter(model_name="weather.readings").count() == 1
-    assert selectors.champion(stream.model_name) == versions[0]
+    assert selectors.champion(PAYMENTS.model_name) == versions[0]
+
+
+def test_a_starter_of_a_stream_that_is_not_there_is_refused_with_what_comes_close() -> None:
+    with pytest.raises(CommandError, match=r"'weather\.reading'\. Did you mean weather\.readings"):
+        run("train_starters", "weather.reading")
 
 
 def test_promoting_and_rolling_back_by_command(versions: list[ModelVersion]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,14 +25,19 @@ WHY = "The first model of this stream."
 
 class Command(LeptonCommand):
     help = "Train and promote the starter model of every stream that has no champion."
-    examples = ("train_starters",)
+    examples = ("train_starters", "train_starters fintech.transactions")
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("streams", nargs="*", help="default: every scored stream")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        scored = {stream.name: stream for v in registry.verticals() for stream in v.streams}
+        asked = [scored[self.known("scored stream", n, scored)] for n in options["streams"]]
         with self._alone():
             missing = [
                 stream
-                for vertical in registry.verticals()
-                for stream in vertical.streams
+                for stream in asked or scored.values()
                 if selectors.champion(stream.model_name) is None
             ]
             starters = {stream.name: starter_of(stream) for stream in missing}
@@ -43,7 +49,8 @@ class Command(LeptonCommand):
                     "recipe to train one by.",
                     returncode=REFUSED,
                 )
-        nothing = [] if missing else ["Every stream has a champion; nothing to train."]
+        which = "Each of these streams" if asked else "Every stream"
+        nothing = [] if missing else [f"{which} has a champion; nothing to train."]
         self.answer({"trained": trained}, *nothing)
 
     def _start(self, recipes: Sequence[TrainingRecipe]) -> list[dict[str, Any]]:
