@@ -192,6 +192,7 @@ class BudgetSerializer(serializers.Serializer[Any]):
     achieved_per_day = serializers.FloatField()
     expected_per_day = serializers.FloatField(allow_null=True)
     rows_per_day = serializers.IntegerField()
+    scored_days = serializers.FloatField()
     scores = serializers.IntegerField()
     thresholds = serializers.DictField(child=serializers.FloatField())
     thresholds_because = serializers.CharField()

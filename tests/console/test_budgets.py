@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -28,9 +29,9 @@ def admin_of_fintech(person: Callable[..., User]) -> User:
     return person("fred", fintech=Role.ADMIN)
 
 
-def count_scores() -> None:
-    """Two days of 10,000 rows: the higher the score, the fewer."""
-    hour = clock.now().replace(minute=0, second=0, microsecond=0) - timedelta(days=2)
+def count_scores(days: int = 2) -> None:
+    """So many days of 10,000 rows: the higher the score, the fewer."""
+    hour = clock.now().replace(minute=0, second=0, microsecond=0) - timedelta(days=days)
     for place in range(300, 460):
         count = int(20_000 * 0.95 ** (place - 300) * 0.05)
         ScoreTally.objects.create(
@@ -49,6 +50,14 @@ def test_without_a_budget_the_page_says_so_and_shows_the_models_thresholds(
     assert "no budget" in body
     assert "50.0 %" in body  # review, as the model was trained
     assert "/set/" not in body  # operators look, admins set
+
+
+def test_what_less_than_a_day_says_of_a_day_is_marked(console: Client) -> None:
+    assert "if all days are like" not in page(console)  # nothing was scored
+    count_scores(days=0)
+    assert re.search(r"rows a day, if all days are like its first \d+ minutes<", page(console))
+    count_scores(days=2)
+    assert "if all days are like" not in page(console)
 
 
 def test_an_admin_sees_what_a_budget_would_mean_and_sets_it(

@@ -95,6 +95,7 @@ def described(told: Mapping[str, Any]) -> dict[str, Any]:
         "word": _word(told["kind"]),
         "condition": _condition(told),
         "counted": counted,
+        "young": _young(told["scored_days"]),
         "chart": chart(
             [(day["day"], int(day[counted])) for day in told["days"]],
             # Bars are alerts; false alarms are some of them, and no line can be drawn for those.
@@ -142,6 +143,14 @@ def _condition(told: Mapping[str, Any]) -> tuple[str, str]:
     if achieved > budget["per_day"] * 1.2:
         return "over", "above the budget"
     return "within", "within the budget"
+
+
+def _young(days: float) -> str:
+    """How long a version has scored, while that is too short to speak for a day."""
+    if not 0 < days < 1:
+        return ""
+    hours = days * 24
+    return f"{hours:.0f} hours" if hours >= 2 else f"{max(1, round(hours * 60))} minutes"
 
 
 def _word(kind: str) -> str:
