@@ -12,8 +12,8 @@ from contextlib import suppress
 from http import HTTPStatus
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock
-from time import monotonic
+from socket import SHUT_RD
+from threading import Lock, Timer
 from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -127,12 +127,19 @@ class _Handler(BaseHTTPRequestHandler):
         from a client that is still sending.
         """
         self._answer(status, why.encode())
-        self.connection.settimeout(_LINGER_S)
-        size, until = self.headers.get("Content-Length", ""), monotonic() + _LINGER_S
+        size = self.headers.get("Content-Length", "")
         left = int(size) if size.isdigit() else 0
+        end = Timer(_LINGER_S, self._hang_up)
+        end.daemon = True
+        end.start()
         with suppress(OSError):
-            while left > 0 and monotonic() < until and (passed := self.rfile.read1(2**16)):
+            while left > 0 and (passed := self.rfile.read1(2**16)):
                 left -= len(passed)
+        end.cancel()
+
+    def _hang_up(self) -> None:
+        with suppress(OSError):
+            self.connection.shutdown(SHUT_RD)
 
     def _taken(self, body: bytes) -> None:
         try:
