@@ -40,6 +40,21 @@ def install_champion(servers: Servers, stream_name: str, cache: Path | None) -> 
     return str(champion)
 
 
+def install_challenger(stream_name: str) -> str:
+    """A second version of the champion's own files, in shadow: a model as large as the champion."""
+    from lepton_apps.model_registry import selectors, services
+    from lepton_apps.model_registry.models import ModelFile, Role
+    from lepton_apps.verticals import registry
+    from lepton_apps.verticals.contract import Trained
+
+    _, stream = registry.stream(stream_name)
+    rows = ModelFile.objects.filter(version=selectors.champion(stream.model_name))
+    files = {name: bytes(content) for name, content in rows.values_list("name", "content")}
+    version = services.register_version(stream, Trained(files, {}, {}), None)
+    services.promote(version, Role.CHALLENGER, None, "Benchmark.", expected=None)
+    return str(version)
+
+
 def _code_hash(vertical: str, schema_hash: str) -> str:
     """Names the code that trains: the vertical and the framework, source for source."""
     digest = hashlib.sha256(schema_hash.encode())

@@ -20,7 +20,7 @@ import psycopg
 
 from benchmarks import report
 from benchmarks.audit import Audit
-from benchmarks.champion import install_champion
+from benchmarks.champion import install_challenger, install_champion
 from benchmarks.produce import finish, send, sending
 from benchmarks.servers import (
     ROOT,
@@ -118,8 +118,16 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rate", type=float, default=0.0, help="live: records/s sent (0: as fast as it can)."
     )
+    parser.add_argument(
+        "--challenger",
+        action="store_true",
+        help="Runs twice, with a challenger in shadow and without, and says what it costs.",
+    )
+    parser.add_argument("--shadowed", action="store_true", help=argparse.SUPPRESS)
     add_server_options(parser)
     options = parser.parse_args(arguments)
+    if options.challenger and len(options.entities) > 1:
+        parser.error("--challenger takes one number of --entities.")
     if options.records < 1_000 or options.warm_up < 1_000:
         parser.error("--records and --warm-up must be at least 1000.")
     if not 0 <= options.active <= min(options.entities):
@@ -131,13 +139,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = options_of(arguments)
     began = clock.monotonic()
-    if len(options.entities) > 1:
-        result = _compared([_alone(arguments, entities) for entities in options.entities])
+    if options.challenger:
+        others = [word for word in arguments if word != "--challenger"]
+        result = _beside(_alone(others), _alone(others, "--shadowed"))
+        result["seconds"] = round(clock.monotonic() - began, 1)
+    elif len(options.entities) > 1:
+        lines = [_alone(arguments, "--entities", str(n)) for n in options.entities]
+        result = _compared(lines)
         result["seconds"] = round(clock.monotonic() - began, 1)
     else:
         with servers(options) as run:
             load = workload(options)
             model = install_champion(run, load.stream, options.model_cache)
+            if options.shadowed:
+                model += f", in shadow {install_challenger(load.stream)}"
             measured = _measure(run, options, load)
         protocol = _conditions(options, model)
         seconds = clock.monotonic() - began
@@ -145,9 +160,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report.finish(result, options.save)
 
 
-def _alone(arguments: Sequence[str], entities: int) -> dict[str, Any]:
-    """The line of a run with so many entities, in a process and on servers of its own."""
-    own = ("--entities", str(entities), "--save", "")
+def _alone(arguments: Sequence[str], *others: str) -> dict[str, Any]:
+    """The line of a run with other arguments besides, in a process and on servers of its own."""
+    own = (*others, "--save", "")
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.stream", *arguments, *own],
         cwd=ROOT,
@@ -155,9 +170,22 @@ def _alone(arguments: Sequence[str], entities: int) -> dict[str, Any]:
         check=False,
     )
     if done.returncode != 0:
-        raise BenchmarkError(f"The run with {entities} entities failed; see above.")
+        raise BenchmarkError(
+            f"The run with {' '.join(others) or 'these arguments'} failed; see above."
+        )
     line: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return line
+
+
+def _beside(without: Mapping[str, Any], shadowed: Mapping[str, Any]) -> dict[str, Any]:
+    """One line of two: with a challenger, and the champion alone as what it is compared with."""
+    alone, results = without["results"], shadowed["results"]
+    over = round(results["us_per_record"] / alone["us_per_record"], 3)
+    return {
+        **shadowed,
+        "results": {**results, "time_over_champion_alone": over},
+        "baselines": {"champion alone": alone},
+    }
 
 
 def _compared(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -111,6 +111,43 @@ class LiveSerializer(serializers.Serializer[Any]):
     until = serializers.DateTimeField(allow_null=True)
 
 
+class DifferentRowSerializer(serializers.Serializer[Any]):
+    decision = serializers.UUIDField()
+    decided_at = serializers.DateTimeField()
+    score = serializers.FloatField()
+    other_score = serializers.FloatField()
+    outcome = serializers.CharField()
+    other_outcome = serializers.CharField()
+
+
+class ComparisonSerializer(serializers.Serializer[Any]):
+    """A challenger beside the champion, on the rows that both decided."""
+
+    model = serializers.CharField()
+    stream = serializers.CharField()
+    champion = serializers.IntegerField()
+    challenger = serializers.IntegerField()
+    since = serializers.DateTimeField()
+    rows = serializers.IntegerField()
+    outcomes = serializers.ListField(child=serializers.CharField())
+    matrix = serializers.ListField(
+        child=serializers.ListField(child=serializers.IntegerField()),
+        help_text="a line for each outcome of the champion, a column for each of the challenger",
+    )
+    agreed = serializers.IntegerField()
+    champion_loud_per_day = serializers.FloatField(allow_null=True)
+    challenger_loud_per_day = serializers.FloatField(allow_null=True)
+    mean_difference = serializers.FloatField(allow_null=True)
+    mean_difference_interval = serializers.ListField(
+        child=serializers.FloatField(), allow_null=True
+    )
+    only_champion_right = serializers.IntegerField()
+    only_challenger_right = serializers.IntegerField()
+    p_value = serializers.FloatField(allow_null=True)
+    advice = serializers.CharField()
+    different = DifferentRowSerializer(many=True)
+
+
 class AlertRecipeSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     settings = serializers.DictField()

@@ -57,6 +57,7 @@ VIEWS: dict[str, View] = {
     "labels": labels.LabelsView.as_view(),
     "models": models.ModelsView.as_view(),
     "models/<str:name>": models.ModelView.as_view(),
+    "models/<str:name>/comparison": models.ComparisonView.as_view(),
     "models/<str:name>/live": models.LiveModelView.as_view(),
     "models/<str:name>/rollback": models.RollBackModelView.as_view(),
     "models/<str:name>/withdraw": models.WithdrawModelView.as_view(),

@@ -36,7 +36,7 @@ RECORDS = Counter(
 BATCH_SECONDS = Histogram(
     "lepton_batch_duration_seconds",
     "Time of a batch, by step.",
-    ["stream", "step"],  # poll, decode, load, extract, score, decide, save, whole
+    ["stream", "step"],  # poll, decode, load, extract, score, decide, shadow, explain, save, whole
     buckets=SHORT_S,
 )
 BATCH_RECORDS = Histogram(
@@ -49,6 +49,16 @@ BATCH_REDONE = Counter(
     "lepton_batches_redone",
     "Batches taken again because another writer was faster, or by record to find a culprit.",
     ["stream", "why"],  # conflict, isolate
+)
+SHADOW_ROWS = Counter(
+    "lepton_shadow_rows",
+    "Rows that a challenger decided in shadow.",
+    ["stream"],
+)
+SHADOW_FAILURES = Counter(
+    "lepton_shadow_failures",
+    "Batches that a challenger could not decide in shadow; the champion's decisions went on.",
+    ["stream"],
 )
 LAG_RECORDS = Gauge(
     "lepton_consumer_lag_records",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from lepton_apps.common import clock
@@ -11,7 +11,9 @@ from lepton_apps.console.reading import compact as number
 from lepton_apps.model_registry import selectors
 from lepton_apps.model_registry.models import ModelVersion, Role, RoleChange
 from lepton_apps.model_registry.selectors import COMPARED_BY
+from lepton_apps.streaming.shadow.selectors import NoShadowError, comparison
 
+WEEK: Final = timedelta(days=7)
 NOTHING: Final = "-"  # where a version does not say
 HASH_LENGTH: Final = 12  # characters of a hash that tell two versions apart
 MODEL: Final = "model"  # the column of the deep model, beside those of the baselines
@@ -171,3 +173,19 @@ def live_at(models: list[selectors.Model], at: datetime) -> list[dict[str, Any]]
         }
         for model in models
     ]
+
+
+def shadow(model_name: str) -> dict[str, Any] | None:
+    """Champion and challenger on the rows of the last week; None: nobody was challenger yet."""
+    try:
+        told = comparison(model_name, clock.now() - WEEK)
+    except NoShadowError:
+        return None
+    return {
+        **told,
+        "agreed_share": told["agreed"] / told["rows"] if told["rows"] else None,
+        "lines": list(zip(told["outcomes"], told["matrix"], strict=True)),
+        "different": [
+            {**row, "at": datetime.fromisoformat(row["decided_at"])} for row in told["different"]
+        ],
+    }

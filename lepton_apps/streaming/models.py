@@ -326,3 +326,48 @@ class ReplayRun(models.Model):
     class Meta:
         db_table = "replay_run"
         indexes = [models.Index(fields=["stream", "-id"], name="replay_of_stream")]
+
+
+class ShadowTally(models.Model):
+    """What a challenger would have decided, counted beside what the champion did, by the hour."""
+
+    pk = models.CompositePrimaryKey(
+        "stream", "hour", "champion", "challenger", "writer", "outcome", "other_outcome"
+    )
+    stream = models.CharField(max_length=64)
+    hour = models.DateTimeField()  # its beginning, our clock
+    champion = models.IntegerField()  # numbers of versions of the stream's model
+    challenger = models.IntegerField()
+    writer = models.IntegerField()  # a connection of PostgreSQL; 0: added up
+    outcome = models.SmallIntegerField()  # the champion's, as the policy counts them
+    other_outcome = models.SmallIntegerField()  # the challenger's
+    count = models.BigIntegerField()
+    difference = models.FloatField()  # sum of the challenger's scores less the champion's
+    square = models.FloatField()  # sum of the squares of these differences
+
+    class Meta:
+        db_table = "shadow_tally"
+
+
+class ShadowDisagreement(models.Model):
+    """A row that the two decide differently: what labels, when they come, are held against."""
+
+    stream = models.CharField(max_length=64)
+    decided_at = models.DateTimeField()
+    champion = models.IntegerField()
+    challenger = models.IntegerField()
+    decision_key = models.UUIDField()
+    score = models.FloatField()
+    other_score = models.FloatField()
+    outcome = models.SmallIntegerField()
+    other_outcome = models.SmallIntegerField()
+
+    class Meta:
+        db_table = "shadow_disagreement"
+        indexes = [
+            models.Index(
+                fields=["stream", "champion", "challenger", "-decided_at"],
+                name="disagreement_of_pair",
+            ),
+            models.Index(fields=["decided_at"], name="disagreement_by_time"),
+        ]

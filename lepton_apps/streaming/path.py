@@ -33,6 +33,7 @@ from lepton_apps.streaming.loading import (
 from lepton_apps.streaming.mirror import LabelMirror
 from lepton_apps.streaming.pipeline import Decided, Explanation, PartitionClock, Reason, TickGiven
 from lepton_apps.streaming.roundtrips import foldable, is_one_quiet, load_few, save_one
+from lepton_apps.streaming.shadow.scoring import Shadow
 from lepton_apps.streaming.store import BatchResult, Move
 from lepton_apps.verticals import registry
 from lepton_apps.verticals.contract import Extraction, States
@@ -65,6 +66,7 @@ class StreamPath:
         self.vertical, self.stream = registry.stream(name)
         self.decoder = Decoder(self.stream, settings.MAX_RECORD_BYTES)
         self.models = ModelSource(self.stream)
+        self.shadow = Shadow(self.stream)
         self.cache = StateCache(cache_entities)
         # Only a worker follows the labels; a single record is better off asking for its own.
         self.labelled = LabelMirror(name) if cache_entities else None
@@ -130,6 +132,9 @@ class StreamPath:
                 s_B = pipeline.score(self.stream, rows, model)
             with self.step("decide"):
                 decided = pipeline.decide(self.stream, rows, s_B, model)
+            with self.step("shadow"):
+                shadowed = self.shadow.look(decided) if durable else None
+            with self.step("explain"):
                 explained = self._explained(decided, model)
                 reasons = {row: each.reasons for row, each in explained.items()}
                 alerts = (
@@ -143,6 +148,7 @@ class StreamPath:
                 batch.rejected,
                 moves,
                 ticks,
+                shadowed,
             )
             if durable:
                 with self.step("save"):

@@ -26,6 +26,17 @@ GROUP BY stream, hour, model_version, bin
 ON CONFLICT (stream, hour, model_version, writer, bin) DO UPDATE
 SET count = t.count + excluded.count, loud = t.loud + excluded.loud
 """
+ADD_UP_SHADOWS = """
+WITH closed AS (DELETE FROM shadow_tally WHERE hour < %s AND writer <> 0 RETURNING *)
+INSERT INTO shadow_tally AS t (stream, hour, champion, challenger, writer, outcome, other_outcome,
+    count, difference, square)
+SELECT stream, hour, champion, challenger, 0, outcome, other_outcome, sum(count), sum(difference),
+    sum(square)
+FROM closed GROUP BY stream, hour, champion, challenger, outcome, other_outcome
+ON CONFLICT (stream, hour, champion, challenger, writer, outcome, other_outcome) DO UPDATE
+SET count = t.count + excluded.count, difference = t.difference + excluded.difference,
+    square = t.square + excluded.square
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,7 @@ def keep_house(raw: RawConnection) -> Housekeeping:
             raw.execute(f"DELETE FROM {table}_default WHERE {column} < %s", [_start(oldest)])  # noqa: S608
     oldest = today - timedelta(days=settings.RETENTION_DAYS["decision"])
     raw.execute("DELETE FROM tick WHERE at < %s", [_start(oldest)])
+    raw.execute("DELETE FROM shadow_disagreement WHERE decided_at < %s", [_start(oldest)])
     raw.execute("DELETE FROM stream_minute WHERE minute < %s", [now - MINUTES_KEPT])
     oldest = today - timedelta(days=settings.RETENTION_DAYS["replay_run"])
     raw.execute("DELETE FROM replay_run WHERE finished_at < %s", [_start(oldest)])
@@ -75,6 +87,8 @@ def keep_house(raw: RawConnection) -> Housekeeping:
         raw.execute(ADD_UP, [now - TALLY_CLOSED])
         oldest = today - timedelta(days=settings.RETENTION_DAYS["score_tally"])
         raw.execute("DELETE FROM score_tally WHERE hour < %s", [_start(oldest)])
+        raw.execute(ADD_UP_SHADOWS, [now - TALLY_CLOSED])
+        raw.execute("DELETE FROM shadow_tally WHERE hour < %s", [_start(oldest)])
     return Housekeeping(tuple(made), tuple(dropped))
 
 

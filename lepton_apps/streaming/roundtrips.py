@@ -127,6 +127,7 @@ def is_one_quiet(result: BatchResult) -> bool:
         result.decided is not None
         and len(result.decided.about) == 1
         and not result.alerts.alert_of_row
+        and result.shadowed is None
         and not (result.moves or result.rejected or result.ticks)
         and not (result.loaded.working.learned or result.loaded.working.tallies)
     )

@@ -40,6 +40,7 @@ from lepton_apps.streaming.copying import FEW, copy_decisions, insert_decisions
 from lepton_apps.streaming.knowing import add_knowledge, send_tallies
 from lepton_apps.streaming.loading import Loaded
 from lepton_apps.streaming.pipeline import Decided, PartitionClock, TickGiven
+from lepton_apps.streaming.shadow.scoring import Shadowed, send_shadow
 from lepton_apps.streaming.tallying import send_scores
 from lepton_apps.verticals.contract import Stream
 
@@ -124,6 +125,7 @@ class BatchResult:
     rejected: Sequence[Rejected] = ()
     moves: Sequence[Move] = ()
     ticks: Sequence[TickGiven] = ()
+    shadowed: Shadowed | None = None
 
 
 def save(raw: RawConnection, stream: Stream, vertical: str, result: BatchResult) -> None:
@@ -143,6 +145,8 @@ def save(raw: RawConnection, stream: Stream, vertical: str, result: BatchResult)
                 insert_decisions(raw, stream, decided, result.alerts.alert_of_row, result.now)
             if decided and about:
                 send_scores(raw, stream, decided, result.now)
+                if result.shadowed is not None:
+                    send_shadow(raw, stream, decided, result.shadowed, result.now)
         fences.check()
         if decided and len(about) > FEW:
             copy_decisions(raw, stream, decided, result.alerts.alert_of_row, result.now)

@@ -35,6 +35,7 @@ WRITERS = {
     "lepton_apps/streaming/store.py": "the one transaction of a batch",
     "lepton_apps/streaming/copying.py": "its decisions, as rows of COPY",
     "lepton_apps/streaming/knowing.py": "what it knows and how often it met it",
+    "lepton_apps/streaming/shadow/scoring.py": "what a challenger would have done, in it as well",
     "lepton_apps/streaming/tallying.py": "how many scores fell where, in the same transaction",
     "lepton_apps/streaming/offsets.py": "positions after an assignment, and gaps",
     "lepton_apps/streaming/halting.py": "the halt of a stream",

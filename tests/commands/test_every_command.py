@@ -40,6 +40,7 @@ ARGUMENTS: dict[str, Sequence[str]] = {
     "backup": ("{folder}/new.backup",),
     "doctor": ("--only", "database.reachable"),
     "budget": ("fintech.transactions",),
+    "compare_models": ("fintech.transactions",),
     "create_operator": ("ann",),
     "create_token": ("ann", "collector"),
     "evaluate_model": ("fintech.transactions", "1"),

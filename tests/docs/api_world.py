@@ -225,6 +225,7 @@ def doubtful_champion(world: World, name: str) -> None:
     world.post(f"/models/{name}/versions/4/promote", {"expected": 3, "why": "Newer payments."})
 
 
+@maker(r"^/models/([\w.]+)/comparison$")
 @maker(r"^/models/([\w.]+)/withdraw$")
 def challenger(world: World, name: str) -> None:
     asked = {"role": "challenger", "expected": None, "why": "Newer payments."}

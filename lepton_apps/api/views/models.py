@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -14,6 +14,7 @@ from rest_framework.serializers import Serializer
 from lepton_apps.accounts import access
 from lepton_apps.accounts.models import Role as Right
 from lepton_apps.api.model_serializers import (
+    ComparisonSerializer,
     LedgerLineSerializer,
     LiveSerializer,
     ModelDetailSerializer,
@@ -29,7 +30,9 @@ from lepton_apps.common import clock
 from lepton_apps.common.errors import NotFoundError
 from lepton_apps.model_registry import selectors, services, summary
 from lepton_apps.model_registry.models import Role
+from lepton_apps.streaming.shadow.selectors import comparison
 
+WEEK: Final = timedelta(days=7)
 LIVE_FILTERS: Final = {
     "at": "the moment, with its zone; now unless told",
     "role": f"one of {', '.join(Role.values)}; champion unless told",
@@ -102,7 +105,21 @@ class LiveModelView(LeptonView):
         if role not in Role.values:
             listed = ", ".join(Role.values)
             raise refused("role", f"{role[:80]!r} is not one of {listed}.")
-        return Response(summary.live(name, role, _moment(query)))
+        return Response(summary.live(name, role, _moment(query, "at") or clock.now()))
+
+
+class ComparisonView(LeptonView):
+    """GET /api/v1/models/{name}/comparison?since=: the challenger beside the champion, live."""
+
+    @extend_schema(
+        parameters=[OpenApiParameter("since", description="a time with its zone; a week ago")],
+        responses=ComparisonSerializer,
+    )
+    def get(self, request: Request, name: str) -> Response:
+        require_model(request, name, Right.VIEWER)
+        query = query_of(request, frozenset({"since"}))
+        since = _moment(query, "since") or clock.now() - WEEK
+        return Response(comparison(name, since))
 
 
 class PromoteModelView(LeptonView):
@@ -163,14 +180,14 @@ def _valid(serializer: Serializer[Any]) -> dict[str, Any]:
     return dict(serializer.validated_data)
 
 
-def _moment(query: Mapping[str, str]) -> datetime:
-    text = query.get("at", "")
+def _moment(query: Mapping[str, str], name: str) -> datetime | None:
+    text = query.get(name, "")
     if not text:
-        return clock.now()
+        return None
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
         at = None
     if at is None or at.tzinfo is None or not 1970 <= at.year <= 9998:
-        raise refused("at", f"{text[:80]!r} is not a time with a zone, as 2026-03-01T10:00:00Z is.")
+        raise refused(name, f"{text[:80]!r} is not a time with a zone, as 2026-03-01T10:00:00Z is.")
     return at

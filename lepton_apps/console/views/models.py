@@ -52,6 +52,7 @@ def model_list(request: HttpRequest) -> HttpResponse:
             for model in shown
         ],
         "ledger": reading.ledger(selectors.history(asked, ROWS)) if asked else [],
+        "shadow": reading.shadow(asked) if asked else None,
         "asked": asked,
         "models": models,
         "no_verticals": not seen,
