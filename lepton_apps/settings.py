@@ -108,6 +108,8 @@ WORKER_STATE_CACHE = env_int("WORKER_STATE_CACHE", 100_000, minimum=0)  # entiti
 WORKER_IDLE_TICK_S = env_float("WORKER_IDLE_TICK_S", 30.0, minimum=0.1, maximum=86_400)
 WORKER_MODEL_CHECK_S = env_float("WORKER_MODEL_CHECK_S", 1.0, minimum=0.05, maximum=60)
 SHADOW_SHARE = env_float("SHADOW_SHARE", 1.0, minimum=0.0, maximum=1.0)
+DRIFT_REVIEW_S = env_float("DRIFT_REVIEW_S", 900.0, minimum=0.0, maximum=86_400)
+DRIFT_WINDOW_HOURS = env_float("DRIFT_WINDOW_HOURS", 24.0, minimum=21.0, maximum=720.0)
 BUDGET_REVIEW_S = env_float("BUDGET_REVIEW_S", 900.0, minimum=1.0, maximum=86_400)
 # A stream halts instead of draining a topic into dead letters.
 DEAD_LETTER_RATIO = env_float("DEAD_LETTER_RATIO", 0.5, minimum=0.0, maximum=1.0)

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from models_core.compressed import Compressed as Compressed
     from models_core.compressing import compress as compress
     from models_core.data import Data as Data
+    from models_core.drift import DriftReference as DriftReference
+    from models_core.drift import drift_reference as drift_reference
+    from models_core.drift import psi as psi
     from models_core.engines import OnnxEngine as OnnxEngine
     from models_core.engines import Scorer as Scorer
     from models_core.evaluation import evaluate as evaluate
@@ -89,6 +92,7 @@ _HOME = {
     "Compressed": "compressed",
     "Data": "data",
     "Encoder": "architectures.network",
+    "DriftReference": "drift",
     "Engine": "building",
     "EngineError": "sessions",
     "FitRecipe": "training",
@@ -125,6 +129,7 @@ _HOME = {
     "build": "building",
     "causes": "causal.causes",
     "compress": "compressing",
+    "drift_reference": "drift",
     "evaluate": "evaluation",
     "explain": "explaining",
     "export": "exporting",
@@ -137,6 +142,7 @@ _HOME = {
     "pack": "packing",
     "pretrain": "pretraining",
     "save": "saving",
+    "psi": "drift",
     "split_windows": "windowing",
     "threshold_for_budget": "evaluation",
     "tune": "tuning",

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models_core.calibration import Calibration, CalibrationError
+from models_core.drift import DriftReference
 from models_core.graphs import plain_graph
 from models_core.privacy import PrivacySpent
 from models_core.refusals import ArtifactError as ArtifactError
@@ -77,6 +78,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     recipe_name: str = ""  # of the declared recipe; empty in artifacts made without one
     code_version: str = ""  # of the code that trained it: a commit, or a release
     privacy: PrivacySpent | None = None  # of a private fit
+    drift: DriftReference | None = None  # what later rows are held against
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -225,6 +227,8 @@ def _check_numbers(manifest: Manifest) -> None:
         _refuse(f"has {len(set(names))} distinct feature names for {width} features")
     if len(manifest.reference) != width:
         _refuse(f"has a reference row of {len(manifest.reference)} for {width} features")
+    if manifest.drift is not None and (problem := manifest.drift.problem(width)):
+        _refuse(problem)
     rows, scores = manifest.golden.rows, manifest.golden.scores
     if not rows or len(rows) != len(scores) or any(len(row) != width for row in rows):
         _refuse("has no golden rows with a score for each")

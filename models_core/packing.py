@@ -12,6 +12,7 @@ import numpy as np
 from models_core import artifact as files_of
 from models_core.artifact import Artifact, ArtifactError, sha256, unpack
 from models_core.calibration import Calibration
+from models_core.drift import DriftReference
 from models_core.engines import OnnxEngine, Scorer
 from models_core.exporting import ExportError, export_onnx
 from models_core.model import Model
@@ -33,6 +34,7 @@ def pack(
     thresholds: Mapping[str, float],
     metrics: Mapping[str, float],
     baseline: Mapping[str, Mapping[str, float]] | None = None,
+    drift: DriftReference | None = None,
 ) -> dict[str, bytes]:
     """The files of an artifact, already through every check of ``unpack`` and its golden rows.
 
@@ -44,6 +46,7 @@ def pack(
         thresholds: by the names that the stream's policy asks for, in [0, 1].
         metrics: of the calibrated model on the test rows, finite.
         baseline: the same metrics by the name of a simpler method.
+        drift: from ``drift_reference``, what later rows are held against.
 
     Raises:
         ExportError: ONNX Runtime and torch differ by more than 1e-4, and 1e-5 of its size, in a
@@ -71,6 +74,7 @@ def pack(
             "rows": model.golden_GF.tolist(),
             "scores": calibration.apply(z_G).tolist(),
         },
+        "drift": msgspec.to_builtins(drift),
         **_about(model, {files_of.WEIGHTS: weights, files_of.ENGINE: engine_bytes}),
     }
     _require_finite(manifest, "manifest")

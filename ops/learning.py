@@ -120,7 +120,6 @@ def train(
         _let_labels_decide(thresholds, labelled, model, calibration)
     _remember(model, quiet_NF)
     progress("thresholds", 1, 1)
-
     files = core.pack(
         model,
         calibration,
@@ -129,6 +128,7 @@ def train(
         thresholds=thresholds,
         metrics=metrics,
         baseline=baseline,
+        drift=core.drift_reference(chosen, calibration.apply(model.logits(chosen))),
     )
     return Trained(files=files, metrics=metrics, baseline=baseline)
 

@@ -20,6 +20,13 @@ class AlertAlreadyAcknowledgedError(LeptonError):
     status = 409
 
 
+class AlertOfModelError(LeptonError):
+    """An alert that is about no record, so there is nothing to label."""
+
+    code = "alert_of_model"
+    status = 409
+
+
 class AssigneeRefusedError(LeptonError):
     """The person cannot work on alerts of that vertical."""
 

@@ -20,11 +20,16 @@ class Alert(models.Model):
         CONFIRMED = "confirmed"
         DISMISSED = "dismissed"
 
+    class Kind(models.TextChoices):
+        RECORD = "record"
+        MODEL = "model"  # of what a model sees: no record is at fault, and none is labelled
+
     UNRESOLVED = (Status.OPEN, Status.ACKNOWLEDGED)
 
     id = models.BigAutoField(primary_key=True)
     vertical = models.CharField(max_length=64)
     stream = models.CharField(max_length=64)
+    kind = models.CharField(max_length=16, choices=Kind, default=Kind.RECORD)
     entity_key = models.CharField(max_length=200)
     fingerprint = models.UUIDField()  # of stream, entity and reason: what folds together
     reason = models.CharField(max_length=64)

@@ -21,6 +21,7 @@ from lepton_apps.accounts.models import Role
 from lepton_apps.alerts.errors import (
     AlertAlreadyAcknowledgedError,
     AlertAlreadyResolvedError,
+    AlertOfModelError,
     AssigneeRefusedError,
 )
 from lepton_apps.alerts.models import Alert, Label
@@ -133,7 +134,8 @@ def resolve(
         alert = _loaded(alert_id)
         if changed != 1:
             raise _already_resolved(alert)
-        _add_verdict(alert, positive, operator, source, now)
+        if alert.kind == Alert.Kind.RECORD:
+            _add_verdict(alert, positive, operator, source, now)
         _tell(announcements, alert, operator, "alert.resolved", why=note, positive=positive)
     return alert
 
@@ -148,12 +150,19 @@ def label(
 
     Raises:
         NotFoundError, PermissionRefusedError: the operator may not.
+        AlertOfModelError: it is about no record.
     """
     permit(alert_id, operator)
     with announcing() as announcements:
         now = clock.now()
         Alert.objects.filter(pk=alert_id).update(updated_at=now, version=F("version") + 1)
         alert = _loaded(alert_id)
+        if alert.kind != Alert.Kind.RECORD:
+            raise AlertOfModelError(
+                f"Alert {alert_id} is about a model, not a record: there is nothing to label. "
+                "Resolve it.",
+                alert_id=alert_id,
+            )
         _add_verdict(alert, positive, operator, source, now)
         _tell(announcements, alert, operator, "alert.labelled", positive=positive)
     return alert

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from lepton_apps.alerts.models import Alert
 from lepton_apps.common.clock import moment as moment
 from lepton_apps.verticals import registry
+
+DRIFT: Final = "drift"
+# Of alerts that the server itself opens, whatever the vertical.
+HOST_REASONS: Final = {DRIFT: "What the model sees has moved from what it was made on."}
 
 
 def alert_summary(alert: Alert, assigned_to: str | None = None) -> dict[str, Any]:
@@ -40,9 +44,10 @@ def alert_summary(alert: Alert, assigned_to: str | None = None) -> dict[str, Any
 def reason_text(vertical: str, reason: str) -> str:
     """The sentence of a reason; the code itself where the vertical or the reason has gone."""
     try:
-        return registry.vertical(vertical).reason_texts.get(reason, reason)
+        texts = registry.vertical(vertical).reason_texts
     except LookupError:
-        return reason
+        texts = {}
+    return texts.get(reason) or HOST_REASONS.get(reason, reason)
 
 
 def loaded_summary(alert: Alert) -> dict[str, Any]:

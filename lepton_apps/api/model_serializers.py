@@ -148,6 +148,23 @@ class ComparisonSerializer(serializers.Serializer[Any]):
     different = DifferentRowSerializer(many=True)
 
 
+class DriftReviewSerializer(serializers.Serializer[Any]):
+    at = serializers.DateTimeField()
+    version = serializers.IntegerField()
+    since = serializers.DateTimeField()
+    rows = serializers.IntegerField()
+    verdict = serializers.CharField(help_text="none, some, much, too_few or no_reference")
+    score_psi = serializers.FloatField(allow_null=True)
+    features = serializers.ListField(help_text="pairs of a feature and its PSI, the furthest first")
+    alert = serializers.IntegerField(allow_null=True)
+
+
+class DriftSerializer(serializers.Serializer[Any]):
+    model = serializers.CharField()
+    stream = serializers.CharField()
+    reviews = DriftReviewSerializer(many=True)
+
+
 class AlertRecipeSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     settings = serializers.DictField()

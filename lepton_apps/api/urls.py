@@ -58,6 +58,7 @@ VIEWS: dict[str, View] = {
     "models": models.ModelsView.as_view(),
     "models/<str:name>": models.ModelView.as_view(),
     "models/<str:name>/comparison": models.ComparisonView.as_view(),
+    "models/<str:name>/drift": models.DriftView.as_view(),
     "models/<str:name>/live": models.LiveModelView.as_view(),
     "models/<str:name>/rollback": models.RollBackModelView.as_view(),
     "models/<str:name>/withdraw": models.WithdrawModelView.as_view(),

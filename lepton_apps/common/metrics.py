@@ -50,6 +50,16 @@ BATCH_REDONE = Counter(
     "Batches taken again because another writer was faster, or by record to find a culprit.",
     ["stream", "why"],  # conflict, isolate
 )
+FEATURE_PSI = Gauge(
+    "lepton_feature_drift_psi",
+    "Population stability index of the feature that moved furthest, at the last review.",
+    ["stream"],
+)
+SCORE_PSI = Gauge(
+    "lepton_score_drift_psi",
+    "Population stability index of the scores, at the last review.",
+    ["stream"],
+)
 SHADOW_ROWS = Counter(
     "lepton_shadow_rows",
     "Rows that a challenger decided in shadow.",

@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from django.conf import settings
+
 from lepton_apps.common import clock
 from lepton_apps.console.reading import compact as number
+from lepton_apps.console.reading import drifted
 from lepton_apps.model_registry import selectors
 from lepton_apps.model_registry.models import ModelVersion, Role, RoleChange
 from lepton_apps.model_registry.selectors import COMPARED_BY
+from lepton_apps.streaming.drift import selectors as drifting
 from lepton_apps.streaming.shadow.selectors import NoShadowError, comparison
 
 WEEK: Final = timedelta(days=7)
@@ -188,4 +192,14 @@ def shadow(model_name: str) -> dict[str, Any] | None:
         "different": [
             {**row, "at": datetime.fromisoformat(row["decided_at"])} for row in told["different"]
         ],
+    }
+
+
+def drift(stream_name: str) -> dict[str, Any]:
+    """The newest look for drift, and its features; None where nobody has looked yet."""
+    review = drifting.latest(stream_name)
+    return {
+        "drift": review,
+        "drifted": drifted(review.features) if review else [],
+        "every_minutes": round(settings.DRIFT_REVIEW_S / 60),
     }

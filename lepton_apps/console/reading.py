@@ -24,6 +24,7 @@ from lepton_apps.streaming import selectors as streaming
 from lepton_apps.streaming.budgets import selectors as budgets
 from lepton_apps.streaming.models import Decision
 from lepton_apps.verticals import registry
+from models_core.drift import MOVED
 
 SHOWN_BYTES: Final = 65_536  # of a payload; the rest is not for eyes
 HALF: Final = 100.0  # of the width of a reason's bar
@@ -74,6 +75,8 @@ def pretty(payload: bytes | memoryview | None) -> str:
 
 def verdict(alert: Alert) -> str:
     """Outcome, score and the threshold it reached, as one sentence."""
+    if alert.kind == Alert.Kind.MODEL:
+        return f"{reason_text(alert.vertical, alert.reason)} No record is at fault."
     version = model_registry.version_of(alert.stream, alert.model_version)
     sentence = f"Outcome {alert.outcome}: the score is {percent(alert.score)}"
     if version is None:
@@ -114,10 +117,27 @@ def total(alert: Alert) -> list[tuple[str, str]]:
 
 def evidence(alert: Alert) -> str:
     """What the alert's vertical shows beside the reasons; empty where it shows nothing."""
+    if alert.kind == Alert.Kind.MODEL:
+        model = alert.entity_key.partition(" ")[0]
+        told = {"drifted": drifted(alert.evidence.get("drift", [])), "model_name": model}
+        return render_to_string("console/parts/alert_drift.html", told)
     view = registry.vertical(alert.vertical).evidence_view
     if view is None or not alert.evidence:
         return ""
     return render_to_string(view.template, dict(view.context(alert.evidence)))
+
+
+def drifted(features: list[list[Any]]) -> list[dict[str, Any]]:
+    """Features and their PSI with what a table of them needs; 1 and above fill the bar."""
+    return [
+        {
+            "name": name,
+            "psi": f"{psi:.2f}",
+            "far": psi >= MOVED,
+            "width": f"{min(psi, 1) * 100:.0f}",
+        }
+        for name, psi, *_ in features
+    ]
 
 
 def _reason(vertical: str, entry: dict[str, Any], largest: float, own: Normals) -> dict[str, Any]:

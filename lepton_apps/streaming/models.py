@@ -371,3 +371,28 @@ class ShadowDisagreement(models.Model):
             ),
             models.Index(fields=["decided_at"], name="disagreement_by_time"),
         ]
+
+
+class DriftReview(models.Model):
+    """One look at how far the rows of late have moved from what the champion was made on."""
+
+    class Verdict(models.TextChoices):
+        NONE = "none"
+        SOME = "some"
+        MUCH = "much"
+        TOO_FEW = "too_few"  # rows, or hours
+        NO_REFERENCE = "no_reference"  # the version has nothing to be compared with
+
+    stream = models.CharField(max_length=64)
+    at = models.DateTimeField()
+    version = models.IntegerField()  # the champion's number
+    since = models.DateTimeField()  # the window begins there and ends with ``at``
+    rows = models.IntegerField()
+    verdict = models.CharField(max_length=16, choices=Verdict)
+    score_psi = models.FloatField(null=True)
+    features = models.JSONField(default=list)  # [[name, PSI], ...], the furthest first
+    alert_id = models.BigIntegerField(null=True)
+
+    class Meta:
+        db_table = "drift_review"
+        indexes = [models.Index(fields=["stream", "-id"], name="drift_of_stream")]

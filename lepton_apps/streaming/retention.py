@@ -88,6 +88,7 @@ def keep_house(raw: RawConnection) -> Housekeeping:
         oldest = today - timedelta(days=settings.RETENTION_DAYS["score_tally"])
         raw.execute("DELETE FROM score_tally WHERE hour < %s", [_start(oldest)])
         raw.execute(ADD_UP_SHADOWS, [now - TALLY_CLOSED])
+        raw.execute("DELETE FROM drift_review WHERE at < %s", [_start(oldest)])
         raw.execute("DELETE FROM shadow_tally WHERE hour < %s", [_start(oldest)])
     return Housekeeping(tuple(made), tuple(dropped))
 

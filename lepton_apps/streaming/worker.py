@@ -19,6 +19,7 @@ from lepton_apps.common.metrics import (
 )
 from lepton_apps.streaming.batch import Batch, Origin, Rejected
 from lepton_apps.streaming.budgets import services as budgets
+from lepton_apps.streaming.drift import services as drift
 from lepton_apps.streaming.loading import load_knowledge, shards_of
 from lepton_apps.streaming.loop import OUTSIDE, Loop
 from lepton_apps.streaming.path import IdleTick, StreamPath, Taken
@@ -39,6 +40,7 @@ class Worker(Loop):
         self.path = path
         self._idle_since: dict[int, float] = {}
         self._review_at = 0.0  # of the monotonic clock
+        self._drift_at = clock.monotonic() + settings.DRIFT_REVIEW_S
         self._reviewed: int | None = None  # version whose thresholds were looked at last
 
     def lost_track(self) -> None:
@@ -130,6 +132,24 @@ class Worker(Loop):
         self._save([rejected.raw], Batch(rejected=[rejected]))
 
     def look_after(self) -> None:
+        """What a stream needs from time to time: thresholds that follow, and a look for drift."""
+        self._review_thresholds()
+        self._review_drift()
+
+    def _review_drift(self) -> None:
+        at = clock.monotonic()
+        if not settings.DRIFT_REVIEW_S or at < self._drift_at:
+            return
+        self._drift_at = at + settings.DRIFT_REVIEW_S
+        try:
+            drift.review(self.path.stream, timedelta(seconds=settings.DRIFT_REVIEW_S / 2))
+            drift.export(self.path.stream)
+        except OUTSIDE:
+            raise
+        except Exception:
+            log.exception("drift not reviewed", extra={"stream": self.stream})
+
+    def _review_thresholds(self) -> None:
         """Let thresholds follow the stream's budget: from time to time, and for a new champion."""
         version = self.heartbeat.model_version
         at = clock.monotonic()

@@ -38,6 +38,7 @@ NOWHERE = "postgresql://nobody:none@127.0.0.1:1/lepton"
 # What each needs to get as far as its server. A new command comes here; so is it held.
 ARGUMENTS: dict[str, Sequence[str]] = {
     "backup": ("{folder}/new.backup",),
+    "drift": (),
     "doctor": ("--only", "database.reachable"),
     "budget": ("fintech.transactions",),
     "compare_models": ("fintech.transactions",),

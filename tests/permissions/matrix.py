@@ -196,6 +196,7 @@ ROWS = (
     Row("GET", f"{API}/models", Rule.SIGNED_IN),
     Row("GET", f"{API}/models/<str:name>", Rule.VIEWER),
     Row("GET", f"{API}/models/<str:name>/comparison", Rule.VIEWER),
+    Row("GET", f"{API}/models/<str:name>/drift", Rule.VIEWER),
     Row("GET", f"{API}/models/<str:name>/live", Rule.VIEWER),
     Row("GET", f"{API}/models/<str:name>/versions/<int:number>", Rule.VIEWER),
     Row("POST", f"{API}/models/<str:name>/versions/<int:number>/promote", Rule.ADMIN, {"why": ""}),

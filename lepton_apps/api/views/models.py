@@ -15,6 +15,7 @@ from lepton_apps.accounts import access
 from lepton_apps.accounts.models import Role as Right
 from lepton_apps.api.model_serializers import (
     ComparisonSerializer,
+    DriftSerializer,
     LedgerLineSerializer,
     LiveSerializer,
     ModelDetailSerializer,
@@ -30,6 +31,7 @@ from lepton_apps.common import clock
 from lepton_apps.common.errors import NotFoundError
 from lepton_apps.model_registry import selectors, services, summary
 from lepton_apps.model_registry.models import Role
+from lepton_apps.streaming.drift import selectors as drift
 from lepton_apps.streaming.shadow.selectors import comparison
 
 WEEK: Final = timedelta(days=7)
@@ -120,6 +122,20 @@ class ComparisonView(LeptonView):
         query = query_of(request, frozenset({"since"}))
         since = _moment(query, "since") or clock.now() - WEEK
         return Response(comparison(name, since))
+
+
+class DriftView(LeptonView):
+    """GET /api/v1/models/{name}/drift: the newest looks at how far its rows have moved."""
+
+    @extend_schema(
+        parameters=[OpenApiParameter("limit", description="reviews, 1 to 200; 50 unless told")],
+        responses=DriftSerializer,
+    )
+    def get(self, request: Request, name: str) -> Response:
+        stream = require_model(request, name, Right.VIEWER).stream.name
+        found = drift.reviews(stream, limit_of(query_of(request, frozenset({"limit"}))))
+        told = [drift.told(review) for review in found]
+        return Response({"model": name, "stream": stream, "reviews": told})
 
 
 class PromoteModelView(LeptonView):

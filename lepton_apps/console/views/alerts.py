@@ -224,6 +224,7 @@ def _state(request: HttpRequest, alert: Alert, error: str = "") -> dict[str, Any
     may_act = alert.vertical in operable(request)
     return {
         "row": loaded_summary(alert),
+        "of_model": alert.kind == Alert.Kind.MODEL,
         "assignees": selectors.assignable(alert.vertical) if may_act else [],
         "verdict": reading.verdict(alert),
         "resolved": alert.resolved_at is not None,

@@ -54,11 +54,11 @@ SELECT width_bucket(alert.score, %s::float8[]), count(*), sum(record_count)::big
 FROM alert LEFT JOIN LATERAL (
     SELECT positive FROM label WHERE decision_key = alert.decision_id ORDER BY id DESC LIMIT 1
 ) AS newest ON alert.status IN ('confirmed', 'dismissed')
-WHERE stream = %s AND model_version = %s AND opened_at >= %s GROUP BY 1
+WHERE stream = %s AND model_version = %s AND opened_at >= %s AND kind = 'record' GROUP BY 1
 """
 ALERTS_BY_DAY = """
 SELECT date_trunc('day', opened_at, 'UTC'), count(*) FROM alert
-WHERE stream = %s AND opened_at >= %s GROUP BY 1
+WHERE stream = %s AND opened_at >= %s AND kind = 'record' GROUP BY 1
 """
 LOUD_BY_DAY = """
 SELECT date_trunc('day', hour, 'UTC'), sum(loud)::bigint FROM score_tally
@@ -249,7 +249,8 @@ def achieved(now: Situation, kind: str) -> float:
         within = 1 - (since - oldest) / HOUR
         found = rows(LOUD_LAST_DAY, [oldest + HOUR, within, now.stream.name, oldest])
         return float(found[0][0])
-    alerts = Alert.objects.filter(stream=now.stream.name, opened_at__gte=since).count()
+    of_records = Alert.objects.filter(stream=now.stream.name, kind=Alert.Kind.RECORD)
+    alerts = of_records.filter(opened_at__gte=since).count()
     if kind == AlertBudget.Kind.FALSE_ALARMS and now.recent is not None:
         resolved = int(now.recent.resolved_K.sum())
         if resolved >= LEAST_VERDICTS:
