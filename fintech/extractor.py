@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fintech.currencies import EXPONENTS
-from fintech.features import NAMES, REASONS
+from fintech.features import MOVING, NAMES, REASONS
 from fintech.records import COUNTRIES, Transaction
 from fintech.states import (
     CUSTOMER,
@@ -96,7 +96,9 @@ class TransactionExtractor:
         if not 1 <= label_delay_days <= 60:
             raise ValueError(f"label_delay_days={label_delay_days} is not within 1 to 60.")
         self.label_delay_days = label_delay_days
-        self._schema = FeatureSchema(1, NAMES, REASONS, {"label_delay_days": label_delay_days})
+        self._schema = FeatureSchema(
+            1, NAMES, REASONS, {"label_delay_days": label_delay_days}, moving=MOVING
+        )
         self._terminal = terminal_dtype(label_delay_days)
         self._merged_terminal = merged_terminal_dtype(label_delay_days)
         self._risk = risk_dtype(label_delay_days)

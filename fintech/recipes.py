@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,55 +11,134 @@ from numpy.typing import NDArray
 from fintech import dataset
 from fintech.extractor import TransactionExtractor
 from fintech.policy import DECLINE, REVIEW
-from lepton_apps.verticals.contract import Progress, Trained, TrainingRecipe
+from lepton_apps.common.errors import TooLittleHistoryError
+from lepton_apps.verticals.contract import (
+    FeatureSchema,
+    Fitting,
+    Search,
+    Trained,
+    TrainingRecipe,
+)
 
 if TYPE_CHECKING:
-    from models_core import Table
+    from models_core import FitRecipe, Spec, Table
+    from models_core.tuned import Tuned
 
 REVIEW_SHARE: Final = 0.008  # of all payments: what people can look at
 DECLINE_PRECISION: Final = 0.85  # of the payments declined unseen, at least so many are fraud
 DECLINE_LEAST: Final = 20  # payments on which that precision is measured
+HISTORY_CUTS: Final = (0.6, 0.8)  # of the span of time: learned from, chosen by, measured
+LEAST_FRAUDS: Final = {"learn from": 50, "choose by": 20, "measure on": 20}
+HISTORY_S: Final = 600.0  # wall time of a fit on the server's own payments, at most
 HONEST_KEEP: Final = 4  # one honest payment in so many is trained on, and weighs as much
 
 
-def train_starter(progress: Progress) -> Trained:
+def train_starter(fitting: Fitting) -> Trained:
     """A first model for a fresh installation, from simulated payments, in under a minute.
 
-    The split is by time. Validation chooses the best step, calibrates and sets the thresholds;
-    test is only measured. Targets are the simulator's truth, so frauds that are never reported
-    count too. Boosted trees are trained and measured on the same rows.
+    Targets are the simulator's truth, so frauds that are never reported count too.
+    """
+    return _train(_simulated(fitting), fitting, max_seconds=25.0)
+
+
+def learn_history(fitting: Fitting) -> Trained:
+    """A model of this server's own payments, by what became known of them."""
+    return _train(_own(fitting), fitting, max_seconds=HISTORY_S)
+
+
+def tune_starter(fitting: Fitting, search: Search) -> Tuned:
+    """Look for better settings on simulated payments."""
+    return _tune(_simulated(fitting), fitting, search)
+
+
+def tune_history(fitting: Fitting, search: Search) -> Tuned:
+    """Look for better settings on this server's own payments."""
+    return _tune(_own(fitting), fitting, search)
+
+
+def _simulated(fitting: Fitting) -> dataset.Dataset:
+    return dataset.build(
+        dataset.DatasetParameters(),
+        TransactionExtractor(),
+        lambda done, total: fitting("simulate", done, total),
+    )
+
+
+def _own(fitting: Fitting) -> dataset.Dataset:
+    """Payments whose truth is known, cut by time: learned from, chosen by, and only measured."""
+    history = fitting.history
+    assert history is not None, "the recipe learns from history"
+    known_N = np.flatnonzero(history.known_N)
+    first, last = history.at_N[known_N[[0, -1]]] if len(known_N) else (0.0, 0.0)
+    cuts = [first + (last - first) * share for share in HISTORY_CUTS]
+    place_N = np.searchsorted(cuts, history.at_N[known_N], side="right")
+    parts = []
+    for place, (name, least) in enumerate(LEAST_FRAUDS.items()):
+        row_N = known_N[place_N == place]
+        fraud_N = history.positive_N[row_N]
+        if fraud_N.sum() < least or not (~fraud_N).any():
+            raise TooLittleHistoryError(
+                f"{len(row_N):,} payments with {int(fraud_N.sum()):,} known frauds to {name}; at "
+                f"least {least} frauds are needed. Label more, or take a longer span with --data.",
+            )
+        parts.append(dataset.Part(history.x_NF[row_N], fraud_N, np.full(len(row_N), "")))
+    return dataset.Dataset(*parts)
+
+
+def _setup(schema: FeatureSchema, fitting: Fitting, max_seconds: float) -> tuple[Spec, FitRecipe]:
+    """What is fitted, and how; what a search has found goes first."""
+    import models_core as core
+
+    # Few frauds are known: few bins and much dropout keep the members from learning them.
+    params: dict[str, Any] = {"bins": 3, "dropout": 0.3}
+    how: dict[str, Any] = {"steps": 960, "batch_size": 1024, "evaluate_every": 120}
+    for name, value in fitting.settings.items():
+        (how if name in core.FitRecipe.__dataclass_fields__ else params)[name] = value
+    spec = core.Spec("tabular_ensemble", len(schema.names), params)
+    return spec, core.FitRecipe(**how, max_seconds=max_seconds, device=fitting.device)  # type: ignore[arg-type]
+
+
+def _tune(data: dataset.Dataset, fitting: Fitting, search: Search) -> Tuned:
+    import models_core as core
+
+    spec, recipe = _setup(TransactionExtractor().schema, fitting, HISTORY_S)
+    space: dict[str, core.Choice | core.Range] = {
+        "bins": core.Choice(2, 3, 4, 6, 10),
+        "dropout": core.Range(0.1, 0.5),
+        "width": core.Choice(32, 64, 128),
+        "learning_rate": core.Range(2e-3, 2e-2, log=True),
+        "batch_size": core.Choice(512, 1024, 2048),
+    }
+    return core.tune(
+        spec, _thinned(data.train), _whole(data.validation), space, trials=search.trials,
+        recipe=recipe, study=search.study, storage=search.storage, refit=False,
+        progress=fitting.progress,
+    )  # fmt: skip
+
+
+def _train(data: dataset.Dataset, fitting: Fitting, max_seconds: float) -> Trained:
+    """The split is by time. Validation chooses the best step, calibrates and sets the thresholds;
+    test is only measured. Boosted trees are trained and measured on the same rows.
     """
     # Imported here: a process that only knows the vertical must not load torch.
     import models_core as core
 
-    parameters = dataset.DatasetParameters()
-    extractor = TransactionExtractor()
-    data = dataset.build(
-        parameters, extractor, lambda done, total: progress("simulate", done, total)
-    )
-    schema = extractor.schema
+    schema = TransactionExtractor().schema
     train, validation = _thinned(data.train), _whole(data.validation)
-    recipe = core.FitRecipe(steps=960, batch_size=1024, evaluate_every=120, max_seconds=25.0)
-    # Some 1,600 frauds are few: few bins and much dropout keep the members from learning them.
-    spec = core.Spec("tabular_ensemble", len(schema.names), {"bins": 3, "dropout": 0.3})
-    model = core.fit(spec, train, validation, recipe, progress)
+    spec, recipe = _setup(schema, fitting, max_seconds)
+    model = core.fit(spec, train, validation, recipe, fitting.progress)
 
-    progress("calibrate", 0, 1)
+    fitting("calibrate", 0, 1)
     logits_N = model.logits(data.validation.x_NF)
     calibration = core.fit_calibration(logits_N, data.validation.is_fraud_N)
     thresholds = set_thresholds(calibration.apply(logits_N), data.validation.is_fraud_N)
     s_N = calibration.apply(model.logits(data.test.x_NF))
     metrics = _measure(data.test, s_N, thresholds)
-    progress("calibrate", 1, 1)
+    fitting("calibrate", 1, 1)
 
-    progress("baseline", 0, 1)
-    trees = core.fit_boosted_trees(train, validation, max_trees=100)
-    trees_validation_N = trees.probabilities(data.validation.x_NF)
-    trees_thresholds = set_thresholds(trees_validation_N, data.validation.is_fraud_N)
-    baseline = {
-        "boosted_trees": _measure(data.test, trees.probabilities(data.test.x_NF), trees_thresholds)
-    }
-    progress("baseline", 1, 1)
+    fitting("baseline", 0, 1)
+    baseline = {"boosted_trees": _boosted_trees(data, train, validation)}
+    fitting("baseline", 1, 1)
 
     files = core.pack(
         model,
@@ -73,6 +152,15 @@ def train_starter(progress: Progress) -> Trained:
         drift=core.drift_reference(data.validation.x_NF, calibration.apply(logits_N)),
     )
     return Trained(files=files, metrics=metrics, baseline=baseline)
+
+
+def _boosted_trees(data: dataset.Dataset, train: Table, validation: Table) -> dict[str, float]:
+    from models_core import fit_boosted_trees
+
+    trees = fit_boosted_trees(train, validation, max_trees=100)
+    chosen_N = trees.probabilities(data.validation.x_NF)
+    thresholds = set_thresholds(chosen_N, data.validation.is_fraud_N)
+    return _measure(data.test, trees.probabilities(data.test.x_NF), thresholds)
 
 
 def set_thresholds(s_N: NDArray[np.float64], is_fraud_N: NDArray[np.bool_]) -> dict[str, float]:
@@ -144,5 +232,14 @@ RECIPES: Final = (
         stream="fintech.transactions",
         summary="Trains a first model on simulated payments; for demonstration and tests.",
         run=train_starter,
+        tune=tune_starter,
+    ),
+    TrainingRecipe(
+        name="fintech.transactions.history",
+        stream="fintech.transactions",
+        summary="Trains on the payments that this server has decided, by their labels.",
+        run=learn_history,
+        tune=tune_history,
+        learns_history=True,
     ),
 )

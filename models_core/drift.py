@@ -76,6 +76,9 @@ def drift_reference(x_NF: NDArray[np.float32], s_N: NDArray[np.float64]) -> Drif
         x_NF: features of rows as they come in service, with no class left out or weighed.
         s_N: their calibrated scores.
 
+    Raises:
+        ValueError: a value is not finite.
+
     **Example**
 
     >>> rng = np.random.default_rng(0)
@@ -85,6 +88,8 @@ def drift_reference(x_NF: NDArray[np.float32], s_N: NDArray[np.float64]) -> Drif
     >>> [drift.moved for drift in feature_drift(reference, moved_NF)]
     [False, True]
     """
+    if not (np.isfinite(x_NF).all() and np.isfinite(s_N).all()):
+        raise ValueError("A reference is made of finite numbers.")
     return DriftReference(
         tuple(_shares(x_NF[:, f].astype(np.float64)) for f in range(x_NF.shape[1])), _shares(s_N)
     )

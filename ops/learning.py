@@ -79,6 +79,7 @@ def train(
     labelled: Labelled | None = None,
     block_N: NDArray[np.int64] | None = None,
     max_seconds: float = 15.0,
+    device: str = "auto",
 ) -> Trained:
     """A model of these rows, in order of time; what is strange in them counts as usual.
 
@@ -98,7 +99,10 @@ def train(
         quiet_NF, [int(len(quiet_NF) * share) for share in CUTS]
     )
     validation = _table(method, memory[:0], chosen, seed=2)
-    recipe, spec = _recipe(method, max_seconds), core.Spec(method.architecture, method.width)
+    recipe, spec = (
+        _recipe(method, max_seconds, device),
+        core.Spec(method.architecture, method.width),
+    )
     model = core.fit(spec, _table(method, memory, fitted, seed=1), validation, recipe, progress)
 
     progress("thresholds", 0, 1)
@@ -120,6 +124,21 @@ def train(
         _let_labels_decide(thresholds, labelled, model, calibration)
     _remember(model, quiet_NF)
     progress("thresholds", 1, 1)
+    return _packed(method, model, calibration, thresholds, metrics, baseline, chosen)
+
+
+def _packed(
+    method: Method,
+    model: Model,
+    calibration: Calibration,
+    thresholds: Mapping[str, float],
+    metrics: Mapping[str, float],
+    baseline: Mapping[str, Mapping[str, float]],
+    chosen: Rows,
+) -> Trained:
+    """``chosen``: quiet rows that the model was not fitted to, for what comes later to be held to."""
+    import models_core as core
+
     files = core.pack(
         model,
         calibration,
@@ -133,7 +152,7 @@ def train(
     return Trained(files=files, metrics=metrics, baseline=baseline)
 
 
-def _recipe(method: Method, max_seconds: float) -> FitRecipe:
+def _recipe(method: Method, max_seconds: float, device: str) -> FitRecipe:
     import models_core as core
 
     return core.FitRecipe(
@@ -144,6 +163,7 @@ def _recipe(method: Method, max_seconds: float) -> FitRecipe:
         evaluate_every=method.steps,  # the joining has been fitted to its end by then
         max_seconds=max_seconds / 2 if method.refit else max_seconds,
         precision="float32",
+        device=device,  # type: ignore[arg-type]  # fit refuses what is none
     )
 
 

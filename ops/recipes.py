@@ -10,8 +10,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from lepton_apps.common.errors import TooLittleHistoryError
 from lepton_apps.verticals.contract import (
     Extractor,
+    Fitting,
+    History,
     Message,
     Progress,
     SimulatedRecord,
@@ -37,6 +40,7 @@ SEED: Final = 20260302
 # Two rates: what is usual must not depend on how busy the demonstration is.
 LOG_WORLDS: Final = ((1.0, 1.5), (6.0, 0.5))  # records a second, days
 METRIC_WORLD: Final = (2.5, 2.5)
+HISTORY_S: Final = 300.0  # wall time of a fit on the server's own rows, at most
 WARM_UP: Final = timedelta(hours=3)
 
 BLOCK: Final = timedelta(minutes=15)  # as long as alerts fold
@@ -96,25 +100,67 @@ def metric_method(alerts_per_day: float = 1.0) -> Method:
     )
 
 
-def train_logs(progress: Progress) -> Trained:
+def train_logs(fitting: Fitting) -> Trained:
     """A first model of log windows for a fresh installation, in under half a minute."""
     worlds = [
-        features_of(simulated_rows(LOGS_TOPIC, rate, days, SEED + place, progress))
+        features_of(simulated_rows(LOGS_TOPIC, rate, days, SEED + place, fitting))
         for place, (rate, days) in enumerate(LOG_WORLDS)
     ]
     # Side by side in time: each part of the cut must have seen every world.
     order = np.argsort(np.concatenate([np.linspace(0, 1, len(rows)) for rows in worlds]))
     quiet_NF = np.concatenate(worlds)[order]
-    return learning.train(quiet_NF, log_method(), progress, max_seconds=15.0)
+    return learning.train(quiet_NF, log_method(), fitting, max_seconds=15.0, device=fitting.device)
 
 
-def train_metrics(progress: Progress) -> Trained:
+def train_metrics(fitting: Fitting) -> Trained:
     """A first model of metric vectors for a fresh installation, in some seconds."""
     rate, days = METRIC_WORLD
-    rows = simulated_rows(METRICS_TOPIC, rate, days, SEED, progress)
+    rows = simulated_rows(METRICS_TOPIC, rate, days, SEED, fitting)
     return learning.train(
-        features_of(rows), metric_method(), progress, block_N=blocks_of(rows), max_seconds=16.0
+        features_of(rows), metric_method(), fitting, block_N=blocks_of(rows), max_seconds=16.0,
+        device=fitting.device,
+    )  # fmt: skip
+
+
+def learn_logs(fitting: Fitting) -> Trained:
+    """How the logs of this server read when nothing is confirmed to be wrong with them."""
+    rows = quiet_rows(fitting.history)
+    return learning.train(
+        features_of(rows), log_method(), fitting, max_seconds=HISTORY_S, device=fitting.device
     )
+
+
+def learn_metrics(fitting: Fitting) -> Trained:
+    """How the metrics of this server move when nothing is confirmed to be wrong with them."""
+    rows = quiet_rows(fitting.history)
+    return learning.train(
+        features_of(rows), metric_method(), fitting, block_N=blocks_of(rows),
+        max_seconds=HISTORY_S, device=fitting.device,
+    )  # fmt: skip
+
+
+def quiet_rows(history: History | None) -> list[Row]:
+    """Rows that no label calls an anomaly. The newest may still turn out to be one: that is noise.
+
+    Raises:
+        TooLittleHistoryError: the method needs more.
+    """
+    assert history is not None, "the recipe learns from history"
+    quiet_N = np.flatnonzero(~history.positive_N)
+    if len(quiet_N) < learning.MIN_ROWS:
+        raise TooLittleHistoryError(
+            f"{len(quiet_N):,} quiet rows are too few to learn from; {learning.MIN_ROWS:,} are "
+            "needed. Let the server run longer, or take a longer span with --data.",
+        )
+    return [
+        Row(
+            history.entity_N[n],
+            datetime.fromtimestamp(float(history.at_N[n]), UTC),
+            history.x_NF[n],
+            None,
+        )
+        for n in quiet_N.tolist()
+    ]
 
 
 def features_of(rows: Sequence[Row]) -> Rows:
@@ -195,5 +241,19 @@ RECIPES: Final = (
         stream="ops.metrics",
         summary="Learns how quiet metrics move, from simulated ones; for demonstration and tests.",
         run=train_metrics,
+    ),
+    TrainingRecipe(
+        name="ops.logs.history",
+        stream="ops.logs",
+        summary="Learns how quiet logs read from those that this server has decided on.",
+        run=learn_logs,
+        learns_history=True,
+    ),
+    TrainingRecipe(
+        name="ops.metrics.history",
+        stream="ops.metrics",
+        summary="Learns how quiet metrics move from those that this server has decided on.",
+        run=learn_metrics,
+        learns_history=True,
     ),
 )

@@ -165,6 +165,45 @@ class DriftSerializer(serializers.Serializer[Any]):
     reviews = DriftReviewSerializer(many=True)
 
 
+class PolicySerializer(serializers.Serializer[Any]):
+    recipe = serializers.CharField()
+    every_days = serializers.FloatField(allow_null=True)
+    on_drift = serializers.BooleanField()
+    span = serializers.CharField()
+    then = serializers.CharField()
+    set_at = serializers.DateTimeField()
+    set_by = serializers.CharField(allow_null=True)
+    why = serializers.CharField()
+
+
+class TrainingRunSerializer(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    recipe = serializers.CharField()
+    cause = serializers.CharField(help_text="schedule or drift")
+    state = serializers.CharField(help_text="running, done, failed or interrupted")
+    started_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    version = serializers.IntegerField(allow_null=True)
+    became = serializers.CharField(help_text="candidate, challenger or champion")
+    comparison = serializers.DictField()
+    error = serializers.CharField()
+
+
+class RetrainingSerializer(serializers.Serializer[Any]):
+    model = serializers.CharField()
+    policies = PolicySerializer(many=True)
+    runs = TrainingRunSerializer(many=True)
+
+
+class SetPolicySerializer(serializers.Serializer[Any]):
+    recipe = serializers.CharField(max_length=200)
+    every_days = serializers.FloatField(allow_null=True, default=None)
+    on_drift = serializers.BooleanField(default=False)
+    span = serializers.CharField(max_length=100, default="90d")
+    then = serializers.CharField(max_length=32, default="propose")
+    why = serializers.CharField(max_length=500, allow_blank=True, default="")
+
+
 class AlertRecipeSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     settings = serializers.DictField()

@@ -60,6 +60,7 @@ VIEWS: dict[str, View] = {
     "models/<str:name>/comparison": models.ComparisonView.as_view(),
     "models/<str:name>/drift": models.DriftView.as_view(),
     "models/<str:name>/live": models.LiveModelView.as_view(),
+    "models/<str:name>/retraining": models.RetrainingView.as_view(),
     "models/<str:name>/rollback": models.RollBackModelView.as_view(),
     "models/<str:name>/withdraw": models.WithdrawModelView.as_view(),
     "models/<str:name>/versions/<int:number>": models.ModelVersionView.as_view(),

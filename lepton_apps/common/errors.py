@@ -55,3 +55,10 @@ class UnavailableError(LeptonError):
 
     code = "unavailable"
     status = 503
+
+
+class TooLittleHistoryError(LeptonError):
+    """The server has decided, or knows the truth of, too little to learn from."""
+
+    code = "too_little_history"
+    status = 409

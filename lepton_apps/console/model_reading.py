@@ -15,6 +15,7 @@ from lepton_apps.model_registry import selectors
 from lepton_apps.model_registry.models import ModelVersion, Role, RoleChange
 from lepton_apps.model_registry.selectors import COMPARED_BY
 from lepton_apps.streaming.drift import selectors as drifting
+from lepton_apps.streaming.retraining import selectors as retraining
 from lepton_apps.streaming.shadow.selectors import NoShadowError, comparison
 
 WEEK: Final = timedelta(days=7)
@@ -202,4 +203,22 @@ def drift(stream_name: str) -> dict[str, Any]:
         "drift": review,
         "drifted": drifted(review.features) if review else [],
         "every_minutes": round(settings.DRIFT_REVIEW_S / 60),
+    }
+
+
+def training(model: selectors.Model) -> dict[str, Any]:
+    """How the model comes to new versions, and what the last trainings came to."""
+    recipes = [recipe for recipe in model.vertical.recipes if recipe.stream == model.stream.name]
+    newest = retraining.runs(stream=model.stream.name)
+    return {
+        "recipes": [(recipe, retraining.policy_of(recipe.name)) for recipe in recipes],
+        "runs": [
+            {
+                "run": run,
+                "state": retraining.state_of(run),
+                "champion": number(run.comparison.get("champion")),
+                "candidate": number(run.comparison.get("candidate")),
+            }
+            for run in newest
+        ],
     }

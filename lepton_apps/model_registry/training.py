@@ -15,7 +15,7 @@ from lepton_apps.common.errors import NotFoundError
 from lepton_apps.model_registry import services
 from lepton_apps.model_registry.models import ModelVersion
 from lepton_apps.verticals import registry
-from lepton_apps.verticals.contract import Progress, Stream, Trained, TrainingRecipe
+from lepton_apps.verticals.contract import Fitting, Progress, Stream, Trained, TrainingRecipe
 
 TELL_S = 0.2  # between two looks at what the processes say
 DEEP = "model"  # the column of the deep model, beside those of the baselines
@@ -40,10 +40,10 @@ def starter_of(stream: Stream) -> TrainingRecipe | None:
     return next((r for r in recipes().values() if r.stream == stream.name), None)
 
 
-def train(recipe: TrainingRecipe, by: AbstractBaseUser | None, progress: Progress) -> ModelVersion:
+def train(recipe: TrainingRecipe, by: AbstractBaseUser | None, fitting: Fitting) -> ModelVersion:
     """Run the recipe, which may take minutes, and register what it made."""
     _, stream = registry.stream(recipe.stream)
-    return services.register_version(stream, recipe.run(progress), by, recipe.name)
+    return services.register_version(stream, recipe.run(fitting), by, recipe.name)
 
 
 def trained_side_by_side(
@@ -56,7 +56,7 @@ def trained_side_by_side(
     num = min(len(chosen), len(os.sched_getaffinity(0)))
     if num <= 1:
         for recipe in chosen:
-            yield recipe, recipe.run(_named(recipe, progress))
+            yield recipe, recipe.run(Fitting(_named(recipe, progress)))
         return
     # A new interpreter: a fork would share this one's database connections and threads.
     context = multiprocessing.get_context("spawn")
@@ -77,7 +77,7 @@ def trained_side_by_side(
 def _run_apart(name: str, told: Any) -> Trained:
     """In a process of its own."""
     recipe = recipe_named(name)
-    return recipe.run(_named(recipe, lambda *step: told.put(step)))
+    return recipe.run(Fitting(_named(recipe, lambda *step: told.put(step))))
 
 
 def _named(recipe: TrainingRecipe, progress: Progress) -> Progress:

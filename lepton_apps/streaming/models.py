@@ -8,6 +8,12 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
+from lepton_apps.streaming.model_watch import DriftReview as DriftReview
+from lepton_apps.streaming.model_watch import RetrainingPolicy as RetrainingPolicy
+from lepton_apps.streaming.model_watch import ShadowDisagreement as ShadowDisagreement
+from lepton_apps.streaming.model_watch import ShadowTally as ShadowTally
+from lepton_apps.streaming.model_watch import TrainingRun as TrainingRun
+
 
 class StreamOffset(models.Model):
     """Where a stream goes on reading a partition of one incarnation of its topic."""
@@ -326,73 +332,3 @@ class ReplayRun(models.Model):
     class Meta:
         db_table = "replay_run"
         indexes = [models.Index(fields=["stream", "-id"], name="replay_of_stream")]
-
-
-class ShadowTally(models.Model):
-    """What a challenger would have decided, counted beside what the champion did, by the hour."""
-
-    pk = models.CompositePrimaryKey(
-        "stream", "hour", "champion", "challenger", "writer", "outcome", "other_outcome"
-    )
-    stream = models.CharField(max_length=64)
-    hour = models.DateTimeField()  # its beginning, our clock
-    champion = models.IntegerField()  # numbers of versions of the stream's model
-    challenger = models.IntegerField()
-    writer = models.IntegerField()  # a connection of PostgreSQL; 0: added up
-    outcome = models.SmallIntegerField()  # the champion's, as the policy counts them
-    other_outcome = models.SmallIntegerField()  # the challenger's
-    count = models.BigIntegerField()
-    difference = models.FloatField()  # sum of the challenger's scores less the champion's
-    square = models.FloatField()  # sum of the squares of these differences
-
-    class Meta:
-        db_table = "shadow_tally"
-
-
-class ShadowDisagreement(models.Model):
-    """A row that the two decide differently: what labels, when they come, are held against."""
-
-    stream = models.CharField(max_length=64)
-    decided_at = models.DateTimeField()
-    champion = models.IntegerField()
-    challenger = models.IntegerField()
-    decision_key = models.UUIDField()
-    score = models.FloatField()
-    other_score = models.FloatField()
-    outcome = models.SmallIntegerField()
-    other_outcome = models.SmallIntegerField()
-
-    class Meta:
-        db_table = "shadow_disagreement"
-        indexes = [
-            models.Index(
-                fields=["stream", "champion", "challenger", "-decided_at"],
-                name="disagreement_of_pair",
-            ),
-            models.Index(fields=["decided_at"], name="disagreement_by_time"),
-        ]
-
-
-class DriftReview(models.Model):
-    """One look at how far the rows of late have moved from what the champion was made on."""
-
-    class Verdict(models.TextChoices):
-        NONE = "none"
-        SOME = "some"
-        MUCH = "much"
-        TOO_FEW = "too_few"  # rows, or hours
-        NO_REFERENCE = "no_reference"  # the version has nothing to be compared with
-
-    stream = models.CharField(max_length=64)
-    at = models.DateTimeField()
-    version = models.IntegerField()  # the champion's number
-    since = models.DateTimeField()  # the window begins there and ends with ``at``
-    rows = models.IntegerField()
-    verdict = models.CharField(max_length=16, choices=Verdict)
-    score_psi = models.FloatField(null=True)
-    features = models.JSONField(default=list)  # [[name, PSI], ...], the furthest first
-    alert_id = models.BigIntegerField(null=True)
-
-    class Meta:
-        db_table = "drift_review"
-        indexes = [models.Index(fields=["stream", "-id"], name="drift_of_stream")]

@@ -12,11 +12,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from models_core.tuned import Tuned
 
 
 class Severity(StrEnum):
@@ -36,6 +40,8 @@ class FeatureSchema:
     names: tuple[str, ...]
     reasons: tuple[str, ...]  # the reason code that each feature speaks for, same length
     parameters: Mapping[str, Any] = field(default_factory=dict)  # what else shapes the numbers
+    # Columns that move by themselves, as calendars and ages do: no drift is seen in them.
+    moving: frozenset[str] = field(default=frozenset(), compare=False)
     # 16 hex digits over version, names and parameters; models and states carry it.
     hash: str = field(init=False, repr=False, compare=False)
 
@@ -44,6 +50,8 @@ class FeatureSchema:
             raise ValueError(f"{len(self.names)} features but {len(self.reasons)} reasons.")
         if len(set(self.names)) != len(self.names):
             raise ValueError("Two features share a name.")
+        if unknown := self.moving - set(self.names):
+            raise ValueError(f"moving names {sorted(unknown)}, which are no features.")
         body = json.dumps([self.version, self.names, dict(self.parameters)], sort_keys=True)
         object.__setattr__(self, "hash", hashlib.sha256(body.encode()).hexdigest()[:16])
 
@@ -222,6 +230,43 @@ class Progress(Protocol):
     def __call__(self, stage: str, done: int, total: int) -> None: ...
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class History:
+    """Rows of a stream as they were decided, in that order, and what became known of them.
+
+    Shape suffixes: N = rows, F = features of the stream's schema.
+    """
+
+    x_NF: NDArray[np.float32]
+    at_N: NDArray[np.float64]  # of the decision, seconds since 1970
+    entity_N: Sequence[str]
+    positive_N: NDArray[np.bool_]  # by the newest label; without one, not
+    # Whether that is final: a label came, or the recipe's ``label_delay`` has passed.
+    known_N: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Fitting:
+    """What a recipe is run with. Called, it tells progress."""
+
+    progress: Progress
+    device: str = "auto"  # "cpu", "cuda": as of ``models_core.FitRecipe``
+    history: History | None = None  # of a recipe that learns from it
+    settings: Mapping[str, Any] = field(default_factory=dict)  # found by a search: by name
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        self.progress(stage, done, total)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How a recipe's settings are searched: see ``models_core.tune``."""
+
+    trials: int
+    study: str
+    storage: str | Path | None
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingRecipe:
     """A declared way to make a model. ``run`` may take minutes and tells its progress."""
@@ -229,7 +274,11 @@ class TrainingRecipe:
     name: str
     stream: str
     summary: str
-    run: Callable[[Progress], Trained]
+    run: Callable[[Fitting], Trained]
+    learns_history: bool = False  # from the server's own rows, which ``Fitting.history`` has
+    # Of a recipe that learns from history: a row without a label is known to be nothing after it.
+    label_delay: timedelta = timedelta(days=7)
+    tune: Callable[[Fitting, Search], Tuned] | None = None  # None: there is nothing to search
 
 
 class Money(NamedTuple):

@@ -50,6 +50,9 @@ NAMES: Final = (
     "hour_mean",  # the mean of the three largest
     "silence",  # log1p of minutes without any sample, in rows that tell of it
 )
+# Disks fill and queues grow: how far one metric is from its usual wanders. The score says when it
+# matters.
+MOVING: Final = frozenset(n for n in NAMES if n.startswith(("z_", "hour_")))
 REASONS: Final = (
     *("together" for _ in range(PLACES)),
     "missing",
@@ -89,7 +92,7 @@ class MetricExtractor:
     """One row a minute for each entity. There are no secondary entities."""
 
     def __init__(self) -> None:
-        self._schema = FeatureSchema(1, NAMES, REASONS, {"minute_ms": MINUTE_MS})
+        self._schema = FeatureSchema(1, NAMES, REASONS, {"minute_ms": MINUTE_MS}, moving=MOVING)
 
     @property
     def schema(self) -> FeatureSchema:

@@ -14,6 +14,8 @@ ENVIRONMENT = {"lepton_apps/common/env.py", "lepton_apps/embedded/__main__.py"}
 SETTINGS_MODULE = {"lepton_apps/asgi.py", "lepton_apps/wsgi.py"}
 # Sets one variable, for a library that reads it while it is loaded.
 TOLD_TO_LIBRARIES = {"models_core/__init__.py"}
+# torch's launcher tells a process its rank by the environment alone.
+LAUNCHED = {"lepton_apps/streaming/management/commands/train_model.py"}
 # The framework stands alone: it may not import the host's clock to time a fit.
 CLOCK = {
     "lepton_apps/common/clock.py",
@@ -61,7 +63,7 @@ def test_the_environment_is_read_in_one_place() -> None:
         for path in files(*PRODUCT)
         if any(used in {"os.environ", "os.getenv", "os.environb"} for used, _ in uses(path))
     }
-    assert found == ENVIRONMENT | SETTINGS_MODULE | TOLD_TO_LIBRARIES
+    assert found == ENVIRONMENT | SETTINGS_MODULE | TOLD_TO_LIBRARIES | LAUNCHED
 
 
 def test_settings_and_the_start_of_the_servers_are_who_asks_for_variables() -> None:

@@ -198,6 +198,8 @@ ROWS = (
     Row("GET", f"{API}/models/<str:name>/comparison", Rule.VIEWER),
     Row("GET", f"{API}/models/<str:name>/drift", Rule.VIEWER),
     Row("GET", f"{API}/models/<str:name>/live", Rule.VIEWER),
+    Row("GET", f"{API}/models/<str:name>/retraining", Rule.VIEWER),
+    Row("PUT", f"{API}/models/<str:name>/retraining", Rule.ADMIN, {"recipe": f"{STREAM}.history"}),
     Row("GET", f"{API}/models/<str:name>/versions/<int:number>", Rule.VIEWER),
     Row("POST", f"{API}/models/<str:name>/versions/<int:number>/promote", Rule.ADMIN, {"why": ""}),
     Row("POST", f"{API}/models/<str:name>/versions/<int:number>/retire", Rule.ADMIN, {"why": ""}),

@@ -16,6 +16,8 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.test import Client
 
+from fintech import dataset
+from fintech.extractor import TransactionExtractor
 from lepton_apps.alerts import services as alerts
 from lepton_apps.alerts.models import Alert, Label
 from lepton_apps.common import clock
@@ -28,7 +30,7 @@ from lepton_apps.streaming.models import Decision, DriftReview
 from lepton_apps.streaming.worker import Worker
 from lepton_apps.verticals.contract import Trained
 from models_core.artifact import MANIFEST
-from models_core.drift import drift_reference
+from models_core.drift import drift_reference, feature_drift
 from tests.champions import PAYMENTS, install, payments_model
 from tests.streaming.sources import log
 from tests.streaming.test_worker import drain, make_worker
@@ -159,6 +161,34 @@ def test_too_few_rows_or_hours_say_nothing(rows: int, hours: float) -> None:
     decide(1, shift=3.0, rows=rows, hours=hours)
     found = reviewed()
     assert (found.verdict, found.rows) == (Verdict.TOO_FEW, rows)
+
+
+@pytest.mark.usefixtures("watched")
+def test_columns_that_move_by_themselves_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    decide(1, shift=3.0)
+    monkeypatch.setattr(PAYMENTS.extractor.schema.__class__, "moving", frozenset({"amount_log"}))
+    found = reviewed()
+    assert found.verdict == Verdict.NONE
+    assert "amount_log" not in dict(found.features)
+
+
+def test_simulated_payments_of_later_days_are_stable_and_other_amounts_are_not() -> None:
+    parts = dataset.build(
+        dataset.DatasetParameters(payments_per_day=400), TransactionExtractor(), lambda *_: None
+    )
+    learned, later = parts.validation.x_NF, parts.test.x_NF
+    reference = drift_reference(learned, np.linspace(0, 1, len(learned)))
+    moving = PAYMENTS.extractor.schema.moving
+
+    def moved(x_NF: Any) -> list[str]:
+        drifts = zip(NAMES, feature_drift(reference, x_NF), strict=True)
+        return [name for name, drift in drifts if drift.moved and name not in moving]
+
+    for day_NF in np.array_split(later, 6):
+        assert moved(day_NF) == []
+    later = later.copy()
+    later[:, AMOUNT] += np.log(100)  # units instead of hundredths
+    assert "amount_log" in moved(later)
 
 
 def test_a_champion_that_carries_no_reference_is_said_to(champion: ModelVersion) -> None:

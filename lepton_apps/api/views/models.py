@@ -21,7 +21,9 @@ from lepton_apps.api.model_serializers import (
     ModelDetailSerializer,
     ModelListSerializer,
     PromoteSerializer,
+    RetrainingSerializer,
     RollBackSerializer,
+    SetPolicySerializer,
     VersionDetailSerializer,
     WhySerializer,
     WithdrawSerializer,
@@ -32,7 +34,10 @@ from lepton_apps.common.errors import NotFoundError
 from lepton_apps.model_registry import selectors, services, summary
 from lepton_apps.model_registry.models import Role
 from lepton_apps.streaming.drift import selectors as drift
+from lepton_apps.streaming.retraining import selectors as retraining
+from lepton_apps.streaming.retraining import services as retrain
 from lepton_apps.streaming.shadow.selectors import comparison
+from lepton_apps.verticals.contract import TrainingRecipe
 
 WEEK: Final = timedelta(days=7)
 LIVE_FILTERS: Final = {
@@ -136,6 +141,37 @@ class DriftView(LeptonView):
         found = drift.reviews(stream, limit_of(query_of(request, frozenset({"limit"}))))
         told = [drift.told(review) for review in found]
         return Response({"model": name, "stream": stream, "reviews": told})
+
+
+class RetrainingView(LeptonView):
+    """GET, PUT /api/v1/models/{name}/retraining: when its recipes are run again. PUT for admins."""
+
+    @extend_schema(operation_id="models_retraining", responses=RetrainingSerializer)
+    def get(self, request: Request, name: str) -> Response:
+        return Response(_retraining(require_model(request, name, Right.VIEWER)))
+
+    @extend_schema(request=SetPolicySerializer, responses=RetrainingSerializer)
+    def put(self, request: Request, name: str) -> Response:
+        model = require_model(request, name, Right.ADMIN)
+        asked = _valid(SetPolicySerializer(data=request.data))
+        if asked["recipe"] not in {r.name for r in _recipes(model)}:
+            raise refused("recipe", f"{asked['recipe'][:80]!r} is no recipe of {name}.")
+        retrain.set_policy(asked.pop("recipe"), user_of(request), data=asked.pop("span"), **asked)
+        return Response(_retraining(model))
+
+
+def _recipes(model: selectors.Model) -> list[TrainingRecipe]:
+    return [recipe for recipe in model.vertical.recipes if recipe.stream == model.stream.name]
+
+
+def _retraining(model: selectors.Model) -> dict[str, Any]:
+    own = {recipe.name for recipe in _recipes(model)}
+    held = [policy for policy in retraining.policies() if policy.recipe in own]
+    return {
+        "model": model.name,
+        "policies": [retraining.told_policy(policy) for policy in held],
+        "runs": [retraining.told_run(run) for run in retraining.runs(stream=model.stream.name)],
+    }
 
 
 class PromoteModelView(LeptonView):

@@ -53,6 +53,7 @@ def model_list(request: HttpRequest) -> HttpResponse:
         ],
         "ledger": reading.ledger(selectors.history(asked, ROWS)) if asked else [],
         "shadow": reading.shadow(asked) if asked else None,
+        **(reading.training(selectors.model(asked)) if asked else {}),
         **(reading.drift(selectors.model(asked).stream.name) if asked else {}),
         "asked": asked,
         "models": models,

@@ -23,7 +23,7 @@ from models_core.drift import Drift, DriftReference, feature_drift, score_drift
 
 Verdict = DriftReview.Verdict
 
-SLICES: Final = 12  # of the window, each looked at alike: the newest rows alone are of one hour
+SLICES: Final = 96  # of the window, each looked at alike: the newest rows alone are of one hour
 MOST_ROWS: Final = 20_000
 LEAST_ROWS: Final = 1_000
 LEAST_SPAN: Final = timedelta(hours=20)  # of event time: half a day has other hours than a day
@@ -91,17 +91,20 @@ def look(stream: Stream, since: datetime | None = None) -> Look | None:
     x_NF = np.frombuffer(b"".join(bytes(row[3]) for row in found), "<f4").reshape(len(found), -1)
     score = score_drift(reference, np.array([row[4] for row in found]))
     drifts = feature_drift(reference, x_NF)
-    names = stream.extractor.schema.names
-    order = sorted(range(len(drifts)), key=lambda f: -drifts[f].psi)
-    everything = [*drifts, score]
+    schema = stream.extractor.schema
+    names = schema.names
+    watched = [f for f in range(len(drifts)) if names[f] not in schema.moving]
+    order = sorted(watched, key=lambda f: -drifts[f].psi)
+    everything = [*(drifts[f] for f in watched), score]
     verdict = Verdict.NONE
     if any(drift.some for drift in everything):
         verdict = Verdict.SOME
     if any(drift.moved for drift in everything):
         verdict = Verdict.MUCH
-    worst = found[_furthest(reference, x_NF[:, order[0]], order[0])]
+    shown = _furthest(reference, x_NF[:, order[0]], order[0]) if order else 0
     features = tuple((names[f], drifts[f]) for f in order)
-    return Look(version, since, len(found), verdict, score, features, Example(worst[0], worst[1]))
+    example = Example(found[shown][0], found[shown][1])
+    return Look(version, since, len(found), verdict, score, features, example)
 
 
 def latest(stream_name: str) -> DriftReview | None:
@@ -131,15 +134,21 @@ def told(review: DriftReview) -> dict[str, Any]:
 def _sample(
     stream: Stream, version: ModelVersion, since: datetime, now: datetime
 ) -> list[tuple[Any, ...]]:
-    asked = {
-        "slices": SLICES,
-        "stream": stream.name,
-        "version": version.number,
-        "since": since,
-        "step": (now - since) / SLICES,
-        "limit": MOST_ROWS // SLICES,
-    }
-    return raw_connection().execute(SAMPLE, asked).fetchall()
+    """Rows from all over the window; where they came all at once, simply rows."""
+    found: list[tuple[Any, ...]] = []
+    for slices in (SLICES, 1):
+        asked = {
+            "slices": slices,
+            "stream": stream.name,
+            "version": version.number,
+            "since": since,
+            "step": (now - since) / slices,
+            "limit": MOST_ROWS // slices,
+        }
+        found = raw_connection().execute(SAMPLE, asked).fetchall()
+        if len(found) >= LEAST_ROWS:
+            break
+    return found
 
 
 def _furthest(reference: DriftReference, x_N: NDArray[np.float32], feature: int) -> int:

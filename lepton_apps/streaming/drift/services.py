@@ -71,7 +71,8 @@ def export(stream: Stream) -> None:
     if newest is None or newest.score_psi is None:
         return
     SCORE_PSI.labels(stream.name).set(newest.score_psi)
-    FEATURE_PSI.labels(stream.name).set(newest.features[0][1])
+    if newest.features:
+        FEATURE_PSI.labels(stream.name).set(newest.features[0][1])
 
 
 def _alert(stream: Stream, found: Look, before: DriftReview | None, now: datetime) -> Alert | None:
@@ -121,7 +122,7 @@ def _follow(alert: Alert, stream: Stream, found: Look, now: datetime) -> Alert:
 def _said(stream: Stream, found: Look, now: datetime) -> dict[str, Any]:
     """What an alert says of a look, by column."""
     assert found.score is not None
-    name, worst = found.features[0]
+    name, worst = found.features[0] if found.features else ("", found.score)
     moved = [feature for feature, _ in found.moved]
     what = f"{name} (PSI {worst.psi:.2f})" if moved else f"scores (PSI {found.score.psi:.2f})"
     others = f" and {len(moved) - 1} more" if len(moved) > 1 else ""
