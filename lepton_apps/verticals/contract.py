@@ -18,6 +18,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from lepton_apps.verticals.insight import AskedAlert, Declaration, Insight, Surroundings
+
 
 class Severity(StrEnum):
     """How loud an alert is, quietest first."""
@@ -326,6 +328,10 @@ class Vertical:
     api_urls: str | None = None  # dotted path of a urlconf, mounted under /api/v1/<key>/
     simulate: Simulator | None = None  # feeds the demo, the tests and the starter model
     fixtures: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)  # stream -> payloads
+    declarations: tuple[Declaration, ...] = ()  # what people tell it that no record says
+    # Called when somebody looks at an alert: its likely origin, and steps to take. Pure but for
+    # what it reads through ``Surroundings``, a fixed number of calls; within some 300 ms.
+    look_into: Callable[[AskedAlert, Surroundings], Insight] | None = None
 
     @property
     def all_streams(self) -> tuple[Stream | LabelStream, ...]:
