@@ -41,6 +41,8 @@ MOST_ALERTS: Final = 3  # shown of one entity
 # A change that none of the usual minutes can tell of is believed to pass on whole.
 PASSES_ON: Final = {NEW: 1.0}
 FEWEST_USUAL: Final = 30  # minutes
+# Spreads of usual: of some two hundred series, three and a half are met by chance.
+LEAST_CHANGE: Final = 5.0
 
 UNDECLARED: Final = (
     "Nobody has declared who calls whom, so nothing upstream can be looked at. Declare it with "
@@ -150,7 +152,11 @@ def _judged(scene: _Scene, grid: Grid, measured: Mapping[str, Measured]) -> Insi
         LARGEST_Z,
     )
     graph = Graph(scene.calls.edges(list(measured)), dict.fromkeys(measured, "entity"))
-    found = causes(graph, changes, symptom, passes_on=PASSES_ON)
+    found = [
+        cause
+        for cause in causes(graph, changes, symptom, passes_on=PASSES_ON)
+        if min(cause.unusual, cause.own) >= LEAST_CHANGE
+    ]
     origins = tuple(
         _origin(cause, scene, warm, measured[cause.node], changes) for cause in found[:MOST_ORIGINS]
     )
