@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from random import Random
@@ -41,7 +41,7 @@ START: Final = datetime(2026, 3, 2, tzinfo=UTC)
 RATE: Final = 2.5  # records a second: ten instances
 FIRST_SEED: Final = 201
 MINUTE: Final = timedelta(minutes=1)
-LOOKED_AT: Final = 15  # minutes of the incident that the baseline sees, as many as the method does
+MOST_MINUTES: Final = 15  # of the incident, that an answer is made of
 GRACE: Final = timedelta(minutes=5)  # after a fault's end in which an alert is still about it
 
 
@@ -72,12 +72,16 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """``Surroundings`` in memory; nothing is known of what came after the minutes looked at."""
+    """``Surroundings`` in memory, so many minutes after the alert opened."""
 
     case: Case
+    minutes: int  # after the alert opened: what came later is not known yet
 
     def declared(self, name: str) -> Any:
         return topology()
+
+    def known(self, stream: str, entities: Sequence[str]) -> frozenset[str]:
+        return frozenset(entities) & frozenset(self.case.world.rows)
 
     def rows(
         self, stream: str, entities: Sequence[str], since: datetime, until: datetime
@@ -86,7 +90,7 @@ class Around:
             row
             for entity in entities
             for row in self.case.world.rows.get(entity, ())
-            if since <= row.at < until
+            if since <= row.at < min(until, self.case.alert.first_at + self.minutes * MINUTE)
         ]
         return sorted(found, key=lambda row: row.at)
 
@@ -104,8 +108,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=8, help="How many worlds.")
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="Of the first world.")
     parser.add_argument("--days", type=float, default=3.0, help="Of each world.")
+    parser.add_argument(
+        "--minutes",
+        type=int,
+        default=MOST_MINUTES,
+        help=f"How long after the alert somebody asks: 1 to {MOST_MINUTES}.",
+    )
     parser.add_argument("--save", help="Keep the line in benchmarks/results under this name.")
     options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    if not 1 <= options.minutes <= MOST_MINUTES:
+        parser.error(f"--minutes {options.minutes} is not between 1 and {MOST_MINUTES}.")
     began = clock.monotonic()
     trained = recipes.train_metrics(_quietly)
     cases: list[Case] = []
@@ -116,8 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cases += [*found, *quiet_cases_of(made, seed)]
     took_s: list[float] = []
     ranks = {
-        "causes": [_rank(case, by_causes(case, took_s)) for case in cases],
-        "largest z-score": [_rank(case, by_z(case)) for case in cases],
+        "causes": [_rank(case, by_causes(case, options.minutes, took_s)) for case in cases],
+        "largest z-score": [_rank(case, by_z(case, options.minutes)) for case in cases],
         "alarmed entity itself": [_rank(case, {case.alert.entity_key: 1.0}) for case in cases],
     }
     figures = {method: _figures(cases, found) for method, found in ranks.items()}
@@ -132,7 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "any instance on the host counts; where nothing is wrong, whoever blames nobody upstream is right",
         f"{options.seeds} worlds of {options.days:g} days of ten instances from seed "
         f"{options.first_seed}: {sum(case.fault is not None for case in cases)} alerts, of callers "
-        f"{sum(case.group == 'caller' for case in cases)}, and 30 moments of each without a fault",
+        f"{sum(case.group == 'caller' for case in cases)}, and 30 moments of each without a fault; "
+        f"asked {options.minutes} minutes after the alert",
         figures["causes"],
         clock.monotonic() - began,
         {method: figures[method] for method in list(ranks)[1:]},
@@ -188,7 +201,7 @@ def quiet_cases_of(found: World, seed: int, num: int = 30) -> Iterator[Case]:
     callers = sorted(each for each in found.rows if each.startswith(("gateway@", "checkout@")))
     while num:
         entity = callers[random.randrange(len(callers))]
-        row = found.rows[entity][random.randrange(500, len(found.rows[entity]) - LOOKED_AT)]
+        row = found.rows[entity][random.randrange(500, len(found.rows[entity]) - MOST_MINUTES)]
         far = timedelta(minutes=45)
         if any(fault.start - far <= row.at < fault.end + far for fault in faults):
             continue
@@ -197,15 +210,19 @@ def quiet_cases_of(found: World, seed: int, num: int = 30) -> Iterator[Case]:
         yield Case(found, alert, None, "nothing is wrong")
 
 
-def by_causes(case: Case, took_s: list[float]) -> dict[str, float]:
+def by_causes(case: Case, minutes: int, took_s: list[float]) -> dict[str, float]:
     began = clock.monotonic()
-    insight: Insight = look_into(case.alert, Around(case))
+    insight: Insight = look_into(_so_far(case.alert, minutes), Around(case, minutes))
     took_s.append(clock.monotonic() - began)
     named = {origin.entity_key: origin.score for origin in insight.origins}
     return named or {case.alert.entity_key: 0.0}  # "no upstream change explains this one"
 
 
-def by_z(case: Case) -> dict[str, float]:
+def _so_far(alert: AskedAlert, minutes: int) -> AskedAlert:
+    return replace(alert, last_at=min(alert.last_at, alert.first_at + (minutes - 1) * MINUTE))
+
+
+def by_z(case: Case, minutes: int) -> dict[str, float]:
     calls = Calls(read(topology()))
     entities = [
         entity
@@ -220,9 +237,9 @@ def by_z(case: Case) -> dict[str, float]:
         by_minute = {
             (row.at - since) // MINUTE: float(np.abs(row.x_F[:PLACES]).max())
             for row in case.world.rows[entity]
-            if since <= row.at < since + LOOKED_AT * MINUTE
+            if since <= row.at < since + minutes * MINUTE
         }
-        seen = [by_minute.get(minute, LARGEST_Z) for minute in range(LOOKED_AT)]
+        seen = [by_minute.get(minute, LARGEST_Z) for minute in range(minutes)]
         scores[entity] = float(np.mean(seen))
     return scores
 

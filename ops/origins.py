@@ -58,11 +58,12 @@ class _Scene:
     calls: Calls
     entities: tuple[str, ...]  # the alert's own first
     near: Mapping[str, Sequence[Neighbour]]
+    unmeasured: Sequence[str]  # entities with an alert and no metrics
     left_out: int
 
 
 def look_into(alert: AskedAlert, around: Surroundings) -> Insight:
-    """Likely origins, likeliest first, and steps to take. Four queries at most."""
+    """Likely origins, likeliest first, and steps to take. Five queries at most."""
     body = around.declared("topology")
     if body is None:
         return Insight(UNDECLARED, advice=advice_for(alert, ()))
@@ -88,15 +89,18 @@ def _scene(alert: AskedAlert, calls: Calls, around: Surroundings) -> _Scene:
         own = service == calls.service_of[alert.entity_key]
         found = calls.hosts(service) if own else (*calls.entities(service), *calls.hosts(service))
         candidates += [each for each in found if each not in candidates]
-    looked_at = candidates[:MOST_CANDIDATES]
-    near: defaultdict[str, list[Neighbour]] = defaultdict(list)
+    measured = around.known(METRICS, candidates[:MOST_CANDIDATES])
     first = alert.first_at
-    for found_alert in around.alerts(looked_at, first - NEAR, first + NEAR / 2):
+    near: defaultdict[str, list[Neighbour]] = defaultdict(list)
+    for found_alert in around.alerts(candidates[:MOST_CANDIDATES], first - NEAR, first + NEAR / 2):
         near[found_alert.entity_key].append(found_alert)
     # Nearest first, but whoever has an alert of its own goes before its neighbours.
-    rest = sorted(looked_at[1:], key=lambda each: each not in near)
-    entities = (alert.entity_key, *rest[: MOST_ENTITIES - 1])
-    return _Scene(alert, calls, entities, near, len(candidates) - len(entities))
+    upstream = [each for each in candidates[1:] if each in measured]
+    upstream.sort(key=lambda each: each not in near)
+    unmeasured = sorted(each for each in near if each not in measured)
+    left_out = len(upstream[MOST_ENTITIES - 1 :]) + len(candidates[MOST_CANDIDATES:])
+    entities = (alert.entity_key, *upstream[: MOST_ENTITIES - 1])
+    return _Scene(alert, calls, entities, near, unmeasured, left_out)
 
 
 def _grid(alert: AskedAlert) -> Grid:
@@ -128,9 +132,9 @@ def _judged(scene: _Scene, grid: Grid, measured: Mapping[str, Measured]) -> Insi
             f"{scene.left_out} entities upstream were left out: only the nearest "
             f"{MOST_ENTITIES} are looked at."
         )
-    unmeasured = [each for each in scene.entities if each in scene.near and each not in measured]
-    if unmeasured:
-        notes.append(f"No metrics of {', '.join(unmeasured)}; see the alerts there.")
+    if scene.unmeasured:
+        said = ", ".join(scene.unmeasured[:MOST_ALERTS])
+        notes.append(f"No metrics of {said} come, where there were alerts near this time.")
     if symptom not in measured:
         return _nothing(scene, notes, f"{symptom} sent no metrics in the hours before this alert")
     warm = _since_warm(grid, measured, symptom)

@@ -176,7 +176,8 @@ class Calls:
             for called in service.calls:
                 edges |= {(one, caller) for one in self.entities(called) if one in kept}
             for host in service.hosts:
-                if host in kept and caller in (name, f"{name}@{host}") and host != caller:
+                runs_there = service.entities or caller in (name, f"{name}@{host}")
+                if host in kept and runs_there and host != caller:
                     edges.add((host, caller))
         return sorted(edges)
 

@@ -90,6 +90,10 @@ class Surroundings(Protocol):
         """The vertical's declaration of that name as it is now; None: nobody declared one."""
         ...
 
+    def known(self, stream: str, entities: Sequence[str]) -> frozenset[str]:
+        """Which of up to 400 entities the extractor of a stream remembers."""
+        ...
+
     def rows(
         self, stream: str, entities: Sequence[str], since: datetime, until: datetime
     ) -> Sequence[ScoredRow]:

@@ -24,7 +24,7 @@ from lepton_apps.verticals.insight import (
 from lepton_apps.verticals.models import DeclaredDocument
 
 MOST_ENTITIES: Final = 40  # whose rows or states are read at once
-MOST_NEIGHBOURS: Final = 400  # entities whose alerts are looked for
+MOST_NEIGHBOURS: Final = 400  # entities that are looked for at once
 LONGEST: Final = timedelta(hours=24)
 MOST_ROWS: Final = 40_000
 MOST_ALERTS: Final = 200
@@ -42,6 +42,7 @@ STATES: Final = """
 SELECT entity_key, state FROM entity_state
 WHERE stream = %s AND entity_key = ANY(%s) AND schema = %s
 """
+KNOWN: Final = "SELECT entity_key FROM entity_state WHERE stream = %s AND entity_key = ANY(%s)"
 ALERTS: Final = """
 SELECT id, stream, entity_key, title, reason, severity, status, first_occurred_at FROM alert
 WHERE entity_key = ANY(%s) AND vertical = %s AND id <> %s
@@ -123,6 +124,11 @@ class _Around:
 
     def declared(self, name: str) -> Any | None:
         return body_of(self._alert.vertical, registry.declaration(self._alert.vertical, name).name)
+
+    def known(self, stream: str, entities: Sequence[str]) -> frozenset[str]:
+        self._own(stream)
+        _bounded(entities, MOST_NEIGHBOURS)
+        return frozenset(key for (key,) in rows(KNOWN, [stream, list(entities)]))
 
     def rows(
         self, stream: str, entities: Sequence[str], since: datetime, until: datetime
