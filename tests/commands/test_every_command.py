@@ -39,6 +39,7 @@ NOWHERE = "postgresql://nobody:none@127.0.0.1:1/lepton"
 ARGUMENTS: dict[str, Sequence[str]] = {
     "backup": ("{folder}/new.backup",),
     "doctor": ("--only", "database.reachable"),
+    "declare": ("ops.topology",),
     "budget": ("fintech.transactions",),
     "create_operator": ("ann",),
     "create_token": ("ann", "collector"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rest_framework.test import APIClient
 from lepton_apps.accounts.models import Role
 from lepton_apps.alerts.models import Alert
 from lepton_apps.audit.models import AuditEntry
+from lepton_apps.streaming.causes.selectors import around
 from lepton_apps.streaming.causes.services import declare_simulated
 from tests.api.conftest import ClientOf, client_of
 from tests.console.data import open_alert
@@ -237,6 +239,20 @@ def test_it_takes_the_same_queries_however_many_alerts_and_services_there_are(
     assert "left out" in found["notes"][0]
     assert "No metrics of s0, s1, s10 come" in found["notes"][1]
     assert found["origins"][0]["entity_key"] == "payments@node-3"
+
+
+def test_what_can_be_read_around_an_alert_is_bounded_and_of_its_own_vertical() -> None:
+    alert = ops_alert("checkout@node-2")
+    reach = around(alert)
+    begin, end = alert.first_occurred_at, alert.first_occurred_at + timedelta(hours=25)
+    with pytest.raises(ValueError, match="41 entities are more than 40"):
+        reach.rows("ops.metrics", ["e"] * 41, begin, end)
+    with pytest.raises(ValueError, match="is no span of up to"):
+        reach.rows("ops.metrics", ["e"], begin, end)
+    with pytest.raises(ValueError, match="is no stream of 'ops'"):
+        reach.states("fintech.transactions", ["e"])
+    with pytest.raises(LookupError, match=r"There is: ops\.topology"):
+        reach.declared("calls")
 
 
 def test_whoever_may_not_see_ops_sees_no_causes_and_no_topology(
