@@ -15,6 +15,7 @@ import numpy as np
 
 from lepton_apps.verticals.insight import (
     AskedAlert,
+    DeclarationRefusedError,
     Insight,
     Neighbour,
     Origin,
@@ -49,6 +50,8 @@ UNDECLARED: Final = (
     "`manage.py declare ops.topology FILE` or PUT /api/v1/ops/topology."
 )
 
+UNREADABLE: Final = "The declared topology cannot be used any more; declare it anew."
+
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
@@ -67,7 +70,10 @@ def look_into(alert: AskedAlert, around: Surroundings) -> Insight:
     body = around.declared("topology")
     if body is None:
         return Insight(UNDECLARED, advice=advice_for(alert, ()))
-    calls = Calls(read(body))
+    try:
+        calls = Calls(read(body))
+    except DeclarationRefusedError as error:  # declared to another version of this vertical
+        return Insight(f"{UNREADABLE} {error.detail}", advice=advice_for(alert, ()))
     if alert.entity_key not in calls.service_of:
         return Insight(
             f"{alert.entity_key} is in no service of the declared topology, so nothing upstream of "

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of origins of alerts and of declarations."""
+"""What the OpenAPI document says of origins of alerts."""
 
 from __future__ import annotations
 
@@ -47,14 +47,3 @@ class InsightSerializer(serializers.Serializer[Any]):
     origins = OriginSerializer(many=True)
     suggested_steps = AdviceSerializer(many=True)
     notes = serializers.ListField(child=serializers.CharField())
-
-
-class DeclaredSerializer(serializers.Serializer[Any]):
-    vertical = serializers.CharField()
-    name = serializers.CharField()
-    summary = serializers.CharField()
-    body = serializers.JSONField(allow_null=True, help_text="null: nothing is declared yet")
-    declared_at = serializers.DateTimeField(allow_null=True)
-    declared_by = serializers.CharField(allow_blank=True)
-    why = serializers.CharField(allow_blank=True)
-    warnings = serializers.ListField(child=serializers.CharField())

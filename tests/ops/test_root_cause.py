@@ -22,6 +22,7 @@ from lepton_apps.alerts.models import Alert
 from lepton_apps.audit.models import AuditEntry
 from lepton_apps.streaming.causes.selectors import around
 from lepton_apps.streaming.causes.services import declare_simulated
+from lepton_apps.verticals.models import DeclaredDocument
 from tests.api.conftest import ClientOf, client_of
 from tests.console.data import open_alert
 from tests.ops.around import calls, ops_alert, save_world
@@ -173,6 +174,15 @@ def test_what_cannot_be_looked_into_is_said(entity: str, said: str, rest: APICli
     found = causes(rest, ops_alert(entity))
     assert said in found["summary"]
     assert found["origins"] == []
+
+
+def test_a_topology_of_another_version_is_said_to_be_useless_and_nothing_breaks(
+    rest: APIClient,
+) -> None:
+    declare(rest)
+    DeclaredDocument.objects.update(body={"edges": []})
+    assert "cannot be used any more" in rest.get(TOPOLOGY).json()["warnings"][0]
+    assert "declare it anew" in causes(rest, ops_alert("checkout@node-2"))["summary"]
 
 
 def test_an_alert_too_soon_after_the_first_metrics_is_not_judged(rest: APIClient) -> None:

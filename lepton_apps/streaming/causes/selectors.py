@@ -15,6 +15,7 @@ from lepton_apps.common.db import rows
 from lepton_apps.verticals import registry
 from lepton_apps.verticals.insight import (
     AskedAlert,
+    DeclarationRefusedError,
     Insight,
     Neighbour,
     Origin,
@@ -26,7 +27,7 @@ from lepton_apps.verticals.models import DeclaredDocument
 MOST_ENTITIES: Final = 40  # whose rows or states are read at once
 MOST_NEIGHBOURS: Final = 400  # entities that are looked for at once
 LONGEST: Final = timedelta(hours=24)
-MOST_ROWS: Final = 40_000
+MOST_ROWS: Final = 60_000  # more than one a minute of so many entities
 MOST_ALERTS: Final = 200
 # Rows are found by the time of their decision. Around the alert's, event time and our clock may
 # be apart by so much more; a longer pause of the workers hides what came before it.
@@ -93,7 +94,11 @@ def declared(vertical: str, name: str) -> Declared:
     newest = found.select_related("by").order_by("-id").first()
     if newest is None:
         return Declared(vertical, name, declaration.summary, None)
-    checked = declaration.check(newest.body)
+    try:
+        checked = declaration.check(newest.body)
+        warnings = (*checked.warnings, *_unseen(checked.names))
+    except DeclarationRefusedError as error:  # declared to another version of the vertical
+        warnings = (f"It cannot be used any more, declare it anew: {error.detail}",)
     return Declared(
         vertical,
         name,
@@ -102,7 +107,7 @@ def declared(vertical: str, name: str) -> Declared:
         newest.at,
         newest.by.get_username() if newest.by else "a command",
         newest.why,
-        (*checked.warnings, *_unseen(checked.names)),
+        warnings,
     )
 
 
