@@ -76,9 +76,10 @@ class Around:
 
     case: Case
     minutes: int  # after the alert opened: what came later is not known yet
+    body: Any  # what is declared
 
     def declared(self, name: str) -> Any:
-        return topology()
+        return self.body
 
     def known(self, stream: str, entities: Sequence[str]) -> frozenset[str]:
         return frozenset(entities) & frozenset(self.case.world.rows)
@@ -114,10 +115,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=MOST_MINUTES,
         help=f"How long after the alert somebody asks: 1 to {MOST_MINUTES}.",
     )
+    parser.add_argument(
+        "--forget",
+        metavar="CALLER:CALLED",
+        help="Leave this call out of what is declared.",
+    )
     parser.add_argument("--save", help="Keep the line in benchmarks/results under this name.")
     options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
     if not 1 <= options.minutes <= MOST_MINUTES:
         parser.error(f"--minutes {options.minutes} is not between 1 and {MOST_MINUTES}.")
+    body = topology()
+    if options.forget:
+        caller, _, called = options.forget.partition(":")
+        if called not in body["services"].get(caller, {}).get("calls", ()):
+            parser.error(f"--forget {options.forget} is no call of the simulated world.")
+        body["services"][caller]["calls"].remove(called)
     began = clock.monotonic()
     trained = recipes.train_metrics(_quietly)
     cases: list[Case] = []
@@ -128,8 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cases += [*found, *quiet_cases_of(made, seed)]
     took_s: list[float] = []
     ranks = {
-        "causes": [_rank(case, by_causes(case, options.minutes, took_s)) for case in cases],
-        "largest z-score": [_rank(case, by_z(case, options.minutes)) for case in cases],
+        "causes": [_rank(case, by_causes(case, options.minutes, body, took_s)) for case in cases],
+        "largest z-score": [_rank(case, by_z(case, options.minutes, body)) for case in cases],
         "alarmed entity itself": [_rank(case, {case.alert.entity_key: 1.0}) for case in cases],
     }
     figures = {method: _figures(cases, found) for method, found in ranks.items()}
@@ -145,7 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{options.seeds} worlds of {options.days:g} days of ten instances from seed "
         f"{options.first_seed}: {sum(case.fault is not None for case in cases)} alerts, of callers "
         f"{sum(case.group == 'caller' for case in cases)}, and 30 moments of each without a fault; "
-        f"asked {options.minutes} minutes after the alert",
+        f"asked {options.minutes} minutes after the alert"
+        + (f"; the call {options.forget} is not declared" if options.forget else ""),
         figures["causes"],
         clock.monotonic() - began,
         {method: figures[method] for method in list(ranks)[1:]},
@@ -210,9 +223,9 @@ def quiet_cases_of(found: World, seed: int, num: int = 30) -> Iterator[Case]:
         yield Case(found, alert, None, "nothing is wrong")
 
 
-def by_causes(case: Case, minutes: int, took_s: list[float]) -> dict[str, float]:
+def by_causes(case: Case, minutes: int, body: Any, took_s: list[float]) -> dict[str, float]:
     began = clock.monotonic()
-    insight: Insight = look_into(_so_far(case.alert, minutes), Around(case, minutes))
+    insight: Insight = look_into(_so_far(case.alert, minutes), Around(case, minutes, body))
     took_s.append(clock.monotonic() - began)
     named = {origin.entity_key: origin.score for origin in insight.origins}
     return named or {case.alert.entity_key: 0.0}  # "no upstream change explains this one"
@@ -222,8 +235,8 @@ def _so_far(alert: AskedAlert, minutes: int) -> AskedAlert:
     return replace(alert, last_at=min(alert.last_at, alert.first_at + (minutes - 1) * MINUTE))
 
 
-def by_z(case: Case, minutes: int) -> dict[str, float]:
-    calls = Calls(read(topology()))
+def by_z(case: Case, minutes: int, body: Any) -> dict[str, float]:
+    calls = Calls(read(body))
     entities = [
         entity
         for service in calls.upstream(case.alert.entity_key)
