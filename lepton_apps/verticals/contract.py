@@ -1,4 +1,4 @@
-"""What a vertical promises to the host. The only host module, with ``common``, that verticals import.
+"""What a vertical promises to the host. With ``insight`` and ``common`` all that verticals import.
 
 Shape suffixes: B = rows of a batch, F = features.
 """
