@@ -44,6 +44,15 @@ MINUTE: Final = timedelta(minutes=1)
 MOST_MINUTES: Final = 15  # of the incident, that an answer is made of
 GRACE: Final = timedelta(minutes=5)  # after a fault's end in which an alert is still about it
 
+PROTOCOL: Final = (
+    "the entity in which the fault is, ranked among the alarmed one and all upstream of it; the "
+    "first alert of the starter model on each entity that a fault reaches; accuracy at 1 and 3 "
+    "on alerts of callers by kind of fault, and on alerts of the broken entity itself; who ties "
+    "shares the places; seeds not looked at before. The z-score is the mean of the largest of "
+    "an entity's features over the same minutes, silence counts as the largest there is; of a full disk "
+    "any instance on the host counts; where nothing is wrong, whoever blames nobody upstream is right"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class World:
@@ -103,33 +112,7 @@ class Around:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.root_cause_simulated", description=__doc__
-    )
-    parser.add_argument("--seeds", type=int, default=8, help="How many worlds.")
-    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="Of the first world.")
-    parser.add_argument("--days", type=float, default=3.0, help="Of each world.")
-    parser.add_argument(
-        "--minutes",
-        type=int,
-        default=MOST_MINUTES,
-        help=f"How long after the alert somebody asks: 1 to {MOST_MINUTES}.",
-    )
-    parser.add_argument(
-        "--forget",
-        metavar="CALLER:CALLED",
-        help="Leave this call out of what is declared.",
-    )
-    parser.add_argument("--save", help="Keep the line in benchmarks/results under this name.")
-    options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
-    if not 1 <= options.minutes <= MOST_MINUTES:
-        parser.error(f"--minutes {options.minutes} is not between 1 and {MOST_MINUTES}.")
-    body = topology()
-    if options.forget:
-        caller, _, called = options.forget.partition(":")
-        if called not in body["services"].get(caller, {}).get("calls", ()):
-            parser.error(f"--forget {options.forget} is no call of the simulated world.")
-        body["services"][caller]["calls"].remove(called)
+    options, body = _asked(arguments)
     began = clock.monotonic()
     trained = recipes.train_metrics(_quietly)
     cases: list[Case] = []
@@ -148,12 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     note(f"an answer takes {1000 * float(np.quantile(took_s, 0.95)):.0f} ms at the 95th percentile")
     line = report.line(
         "root_cause_simulated",
-        "the entity in which the fault is, ranked among the alarmed one and all upstream of it; the "
-        "first alert of the starter model on each entity that a fault reaches; accuracy at 1 and 3 "
-        "on alerts of callers by kind of fault, and on alerts of the broken entity itself; who ties "
-        "shares the places; seeds not looked at before. The z-score is the mean of the largest of "
-        "an entity's features over the same minutes, silence counts as the largest there is; of a full disk "
-        "any instance on the host counts; where nothing is wrong, whoever blames nobody upstream is right",
+        PROTOCOL,
         f"{options.seeds} worlds of {options.days:g} days of ten instances from seed "
         f"{options.first_seed}: {sum(case.fault is not None for case in cases)} alerts, of callers "
         f"{sum(case.group == 'caller' for case in cases)}, and 30 moments of each without a fault; "
@@ -164,6 +142,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
         {method: figures[method] for method in list(ranks)[1:]},
     )
     report.finish(line, options.save)
+
+
+def _asked(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Any]:
+    """The options, and what is declared."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.root_cause_simulated", description=__doc__
+    )
+    parser.add_argument("--seeds", type=int, default=8, help="How many worlds.")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="Of the first world.")
+    parser.add_argument("--days", type=float, default=3.0, help="Of each world.")
+    parser.add_argument(
+        "--minutes",
+        type=int,
+        default=MOST_MINUTES,
+        help=f"How long after the alert somebody asks: 1 to {MOST_MINUTES}.",
+    )
+    parser.add_argument(
+        "--forget", metavar="CALLER:CALLED", help="Leave this call out of what is declared."
+    )
+    parser.add_argument("--save", help="Keep the line in benchmarks/results under this name.")
+    options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    if not 1 <= options.minutes <= MOST_MINUTES:
+        parser.error(f"--minutes {options.minutes} is not between 1 and {MOST_MINUTES}.")
+    body = topology()
+    if options.forget:
+        caller, _, called = options.forget.partition(":")
+        if called not in body["services"].get(caller, {}).get("calls", ()):
+            parser.error(f"--forget {options.forget} is no call of the simulated world.")
+        body["services"][caller]["calls"].remove(called)
+    return options, body
 
 
 def _quietly(stage: str, done: int, total: int) -> None:
