@@ -45,10 +45,10 @@ def leak(minute: Minute, progress: float, usage: Usage, random: Random) -> None:
     values["gc_ms"] *= 1 + 12 * progress
     values["latency_p95_ms"] *= 1 + 4 * progress
     if progress > 0.4:
-        _say(minute, "WARN", "memory: heap is {n} MB above its soft limit", 2, random)
+        say(minute, "WARN", "memory: heap is {n} MB above its soft limit", 2, random)
     if progress > 0.93:
-        _say(minute, "ERROR", "out of memory: killed by the kernel, {n} pages lost", 1, random)
-        _say(minute, "INFO", "process started, version 3.{n}", 1, random)
+        say(minute, "ERROR", "out of memory: killed by the kernel, {n} pages lost", 1, random)
+        say(minute, "INFO", "process started, version 3.{n}", 1, random)
         restart(usage)
 
 
@@ -56,10 +56,10 @@ def crash_loop(minute: Minute, progress: float, usage: Usage, random: Random) ->
     """It starts, breaks, and starts again."""
     del minute.lines[len(minute.lines) // 4 :]
     for _ in range(3):
-        _say(minute, "INFO", "process started, version 3.{n}", 1, random)
-        _say(minute, "INFO", "loading {n} plugins", 1, random)
-        _say(minute, "ERROR", "panic: index {n} out of range in handler", 1, random)
-        _say(minute, "ERROR", "stack: worker.run at line {n}", 3, random)
+        say(minute, "INFO", "process started, version 3.{n}", 1, random)
+        say(minute, "INFO", "loading {n} plugins", 1, random)
+        say(minute, "ERROR", "panic: index {n} out of range in handler", 1, random)
+        say(minute, "ERROR", "stack: worker.run at line {n}", 3, random)
     restart(usage)
     values = minute.values
     values["requests_per_s"] *= 0.25
@@ -77,8 +77,8 @@ def slow_dependency(minute: Minute, progress: float, usage: Usage, random: Rando
     values["threads"] *= 2
     values["requests_per_s"] *= 0.8
     calls = max(2, len(minute.lines) // 8)
-    _say(minute, "WARN", "upstream {ip} did not answer within 2000 ms, trying again", calls, random)
-    _say(minute, "ERROR", "upstream {ip} failed after 3 tries: timeout", calls // 2, random)
+    say(minute, "WARN", "upstream {ip} did not answer within 2000 ms, trying again", calls, random)
+    say(minute, "ERROR", "upstream {ip} failed after 3 tries: timeout", calls // 2, random)
 
 
 def full_disk(minute: Minute, progress: float, usage: Usage, random: Random) -> None:
@@ -86,10 +86,10 @@ def full_disk(minute: Minute, progress: float, usage: Usage, random: Random) -> 
     used = min(100.0, usage.disk_percent + 65 * min(1.0, progress * 1.6))
     minute.values["disk_used_percent"] = used
     if used > 92:
-        _say(minute, "WARN", "disk: only {n} MB are left on /var", 2, random)
+        say(minute, "WARN", "disk: only {n} MB are left on /var", 2, random)
     if used >= 99:
         minute.values["errors_per_s"] += 0.5
-        _say(
+        say(
             minute,
             "ERROR",
             "cannot write /var/data/segment-{n}: no space left on device",
@@ -101,7 +101,7 @@ def full_disk(minute: Minute, progress: float, usage: Usage, random: Random) -> 
 def bad_deploy(minute: Minute, progress: float, usage: Usage, random: Random) -> None:
     """A new version that says what no version has said before, and fails more often."""
     if progress < 0.05:
-        _say(minute, "INFO", "deployed version 4.{n} to this instance", 1, random)
+        say(minute, "INFO", "deployed version 4.{n} to this instance", 1, random)
         restart(usage)
     minute.values["errors_per_s"] += 0.3
     minute.values["cpu_percent"] *= 1.6
@@ -112,14 +112,14 @@ def bad_deploy(minute: Minute, progress: float, usage: Usage, random: Random) ->
         "falling back to the legacy serializer for {id}",
         "unexpected null in customer profile {id}",
     )
-    _say(minute, "ERROR" if number % 2 else "WARN", texts[number], 4, random)
+    say(minute, "ERROR" if number % 2 else "WARN", texts[number], 4, random)
 
 
 def error_burst(minute: Minute, progress: float, usage: Usage, random: Random) -> None:
     """One kind of error, many times over."""
     minute.values["errors_per_s"] += 1.5
     many = max(10, len(minute.lines) // 3)
-    _say(minute, "ERROR", "request {id} failed: connection reset by {ip}", many, random)
+    say(minute, "ERROR", "request {id} failed: connection reset by {ip}", many, random)
 
 
 def silence(minute: Minute, progress: float, usage: Usage, random: Random) -> None:
@@ -157,7 +157,8 @@ def drawn(instances: tuple[Instance, ...], start: datetime, seed: int) -> Iterat
         at = end
 
 
-def _say(minute: Minute, level: str, text: str, times: int, random: Random) -> None:
+def say(minute: Minute, level: str, text: str, times: int, random: Random) -> None:
+    """Add lines at moments of their own."""
     for _ in range(times):
         at = random.random() * MINUTE_S
         minute.lines.append(Line(at, level, filled(text, random)))

@@ -5,13 +5,14 @@ Seeded and endless. ``simulate_with_truth`` also says which fault a record's ent
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Final
 
 from lepton_apps.verticals.contract import SimulatedRecord
+from ops.calls import pass_on
 from ops.faults import EFFECTS, Fault, drawn
 from ops.world import (
     FEWEST,
@@ -42,6 +43,7 @@ class SimulatedOps:
 
     record: SimulatedRecord
     fault: Fault | None
+    upstream: Fault | None = None  # of what it calls, where it suffers from that
 
 
 def simulate(*, seed: int, start: datetime, records_per_s: float) -> Iterator[SimulatedRecord]:
@@ -51,27 +53,39 @@ def simulate(*, seed: int, start: datetime, records_per_s: float) -> Iterator[Si
 
 
 def simulate_with_truth(
-    *, seed: int, start: datetime, records_per_s: float, faults: bool = True
+    *, seed: int, start: datetime, records_per_s: float, faults: bool | Sequence[Fault] = True
 ) -> Iterator[SimulatedOps]:
-    """The same, with what is wrong; ``faults=False`` gives a world where nothing ever is."""
+    """The same, with what is wrong; ``faults=False`` gives a world where nothing ever is.
+
+    Faults that are given, in order of start and one at a time, come instead of those drawn.
+    """
     instances = INSTANCES[
         : max(FEWEST, min(len(INSTANCES), int(records_per_s / RECORDS_PER_INSTANCE)))
     ]
     mean = _requests_per_min(instances, records_per_s)
     random = Random(seed)  # noqa: S311 - a simulation
     usages = {instance.key: Usage() for instance in instances}
-    coming = drawn(instances, start, seed) if faults else iter(())
+    coming = drawn(instances, start, seed) if faults is True else iter(faults or ())
     fault = next(coming, None)
+    said_by_callers = Random(f"calls {seed}")  # noqa: S311 - a simulation
     at = start.astimezone(UTC).replace(second=0, microsecond=0)
     minute = 0
     while True:
         made: list[SimulatedOps] = []
         while fault is not None and fault.end <= at:
             fault = next(coming, None)
-        for instance in instances:
-            hit = fault if fault is not None and fault.hits(instance, at) else None
-            spoken = _minute(instance, at, minute, mean, usages[instance.key], hit, random)
-            made += [SimulatedOps(record, hit) for record in _records(instance, at, spoken)]
+        hits = {each: fault if fault and fault.hits(each, at) else None for each in instances}
+        spoken = {
+            each: _minute(each, at, minute, mean, usages[each.key], hits[each], random)
+            for each in instances
+        }
+        suffering = pass_on(spoken, instances, said_by_callers)
+        for each in instances:
+            upstream = fault if each in suffering and hits[each] is None else None
+            made += [
+                SimulatedOps(record, hits[each], upstream)
+                for record in _records(each, at, spoken[each])
+            ]
         made.sort(key=lambda simulated: simulated.record.occurred_at)
         yield from made
         at += timedelta(minutes=1)

@@ -15,7 +15,7 @@ from lepton_apps.verticals.contract import (
     Stream,
     Vertical,
 )
-from ops import fixtures, panels
+from ops import fixtures, origins, panels
 from ops.labels import FaultLabel
 from ops.logs import evidence as log_evidence
 from ops.logs.extractor import REASON_TEXTS as LOG_REASONS
@@ -28,6 +28,7 @@ from ops.metrics.records import MetricSample
 from ops.policy import FaultPolicy
 from ops.recipes import RECIPES
 from ops.simulator import simulate
+from ops.topology import TOPOLOGY
 
 TICK: Final = timedelta(seconds=60)
 
@@ -127,6 +128,8 @@ VERTICAL: Final = Vertical(
     ),
     evidence_view=EvidenceView("ops/evidence.html", show_evidence),
     simulate=simulate,
+    declarations=(TOPOLOGY,),
+    look_into=origins.look_into,
     fixtures={
         LOGS.name: fixtures.LOGS,
         METRICS.name: fixtures.METRICS,

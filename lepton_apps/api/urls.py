@@ -16,6 +16,7 @@ from lepton_apps.api.views import (
     alerts,
     audit,
     budgets,
+    causes,
     dead_letters,
     decisions,
     labels,
@@ -50,6 +51,7 @@ VIEWS: dict[str, View] = {
     "replays/<int:run_id>/cancel": replays.CancelReplayView.as_view(),
     "alerts": alerts.AlertsView.as_view(),
     "alerts/<int:alert_id>": alerts.AlertView.as_view(),
+    "alerts/<int:alert_id>/causes": causes.AlertCausesView.as_view(),
     "alerts/<int:alert_id>/acknowledge": alerts.AcknowledgeAlertView.as_view(),
     "alerts/<int:alert_id>/assign": alerts.AssignAlertView.as_view(),
     "alerts/<int:alert_id>/resolve": alerts.ResolveAlertView.as_view(),
@@ -77,6 +79,7 @@ def _of_verticals() -> list[URLPattern | URLResolver]:
     """What the verticals bring, under /api/v1/<key>/, for those who may see that vertical."""
     mounted: list[URLPattern | URLResolver] = []
     for vertical in registry.verticals():
+        mounted += causes.declaration_urls(vertical)
         if vertical.api_urls:
             patterns: list[Any] = import_module(vertical.api_urls).urlpatterns
             mounted.append(path(f"{vertical.key}/", include(guarded(patterns, vertical.key))))

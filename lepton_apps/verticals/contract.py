@@ -1,4 +1,4 @@
-"""What a vertical promises to the host. The only host module, with ``common``, that verticals import.
+"""What a vertical promises to the host. With ``insight`` and ``common`` all that verticals import.
 
 Shape suffixes: B = rows of a batch, F = features.
 """
@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from lepton_apps.verticals.insight import AskedAlert, Declaration, Insight, Surroundings
 
 if TYPE_CHECKING:
     from models_core.tuned import Tuned
@@ -375,6 +377,10 @@ class Vertical:
     api_urls: str | None = None  # dotted path of a urlconf, mounted under /api/v1/<key>/
     simulate: Simulator | None = None  # feeds the demo, the tests and the starter model
     fixtures: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)  # stream -> payloads
+    declarations: tuple[Declaration, ...] = ()  # what people tell it that no record says
+    # Called when somebody looks at an alert: its likely origin, and steps to take. Pure but for
+    # what it reads through ``Surroundings``, a fixed number of calls; within some 300 ms.
+    look_into: Callable[[AskedAlert, Surroundings], Insight] | None = None
 
     @property
     def all_streams(self) -> tuple[Stream | LabelStream, ...]:

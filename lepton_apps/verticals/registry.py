@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lepton_apps.verticals.contract import LabelStream, Stream, Vertical
+from lepton_apps.verticals.insight import Declaration
 
 _verticals: dict[str, Vertical] = {}
 
@@ -60,3 +61,12 @@ def label_stream(name: str) -> tuple[Vertical, LabelStream]:
                 return owner, candidate
     names = ", ".join(s.name for v in _verticals.values() for s in v.label_streams)
     raise LookupError(f"No label stream named {name!r}. Registered label streams: {names}.")
+
+
+def declaration(vertical_key: str, name: str) -> Declaration:
+    """What people may declare to a vertical, by name."""
+    for candidate in vertical(vertical_key).declarations:
+        if candidate.name == name:
+            return candidate
+    names = ", ".join(f"{v.key}.{d.name}" for v in _verticals.values() for d in v.declarations)
+    raise LookupError(f"Nothing named {vertical_key}.{name} can be declared. There is: {names}.")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models_core.causal.changes import UNUSUAL, Changes, onset, strength
+from models_core.causal.changes import UNUSUAL, Changes, cut_off, onset, strength
 from models_core.causal.equations import Equation, fit_equation, shares
 from models_core.causal.graph import Graph, Way
 
@@ -52,6 +52,7 @@ def causes(
     symptom: str | tuple[str, str],
     *,
     depth: int | None = None,
+    passes_on: Mapping[str, float] | None = None,
 ) -> tuple[Cause, ...]:
     """Rank the nodes upstream of a symptom, itself included, by how well they explain it.
 
@@ -68,6 +69,9 @@ def causes(
         changes: what was measured.
         symptom: a node, or a node and the measure that is odd.
         depth: edges upstream that are looked at; left out: all.
+        passes_on: by the name of a measure, how much of a node's change in it each node next to it
+            is believed to show in the same measure, in usual spreads, as far as usual steps do not
+            say it themselves. For what never moved while usual, as errors do, they say nothing.
 
     Returns:
         Likeliest first; empty where nothing changed of itself.
@@ -81,7 +85,7 @@ def causes(
     if node not in standing or measure not in (None, *standing[node][0]):
         named = node if measure is None else f"{node}.{measure}"
         raise ValueError(f"The symptom {named!r} has no series, or too few values in it.")
-    equations = _equations(graph, standing, changes)
+    equations = _equations(graph, standing, changes, passes_on or {})
     measures, z_TM = standing[node]
     strength_M = strength(z_TM, changes)
     place = int(strength_M.argmax()) if measure is None else measures.index(measure)
@@ -134,15 +138,36 @@ def _judged(
     return Cause(node, name, score, unusual, own, explained, invariant, lead, way.nodes)
 
 
-def _equations(graph: Graph, standing: _Standing, changes: Changes) -> dict[str, Equation]:
+def _equations(
+    graph: Graph, standing: _Standing, changes: Changes, passes_on: Mapping[str, float]
+) -> dict[str, Equation]:
     found = {}
-    for node, (_, z_TM) in standing.items():
+    for node, (measures, z_TM) in standing.items():
         parents = {
             parent: (standing[parent][1], lag)
             for parent, lag in _seen_parents(graph, node, standing).items()
         }
-        found[node] = fit_equation(z_TM, parents, changes)
+        believed = {
+            parent: _same_measure(standing[parent][0], measures, passes_on) for parent in parents
+        }
+        cut = {
+            parent: cut_off({m: changes.series[parent][m] for m in standing[parent][0]}, changes)
+            for parent in parents
+        }
+        found[node] = fit_equation(z_TM, parents, changes, believed, cut)
     return found
+
+
+def _same_measure(
+    of_parent: Sequence[str], of_node: Sequence[str], passes_on: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """``(measures of the parent, M)``: what is believed to pass on, from like to like."""
+    return np.array(
+        [
+            [passes_on.get(one, 0.0) if one == other else 0.0 for other in of_node]
+            for one in of_parent
+        ]
+    )
 
 
 def _seen_parents(graph: Graph, node: str, standing: _Standing) -> dict[str, float]:

@@ -5,6 +5,7 @@ Shape suffixes: T = steps, M = measures of a node, K = blocks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -29,16 +30,19 @@ class Changes:
         series: for each node ``(T,)``, or several by the name of the measure. NaN: missing.
         begin: the step at which the symptom was seen; what is before is usual.
         lead: steps before ``begin`` in which causes may have begun already; they are not usual.
+        limit: where the scale of the series ends on both sides: what stands there may be further.
 
     Raises:
-        ValueError: series of different lengths, or too few steps before or after ``begin``.
+        ValueError: series of different lengths, too few steps before or after ``begin``, or a limit
+            that is not above 0.
     """
 
     series: Mapping[str, Mapping[str, NDArray[np.float64]]]
     begin: int
     lead: int = 0
+    limit: float = math.inf
 
-    def __init__(self, series: Series, begin: int, lead: int = 0) -> None:
+    def __init__(self, series: Series, begin: int, lead: int = 0, limit: float = math.inf) -> None:
         found: dict[str, Mapping[str, NDArray[np.float64]]] = {}
         for node, given in sorted(series.items()):
             measures = given if isinstance(given, Mapping) else {"value": given}
@@ -55,10 +59,13 @@ class Changes:
                 f"{begin=} and {lead=} of {steps} steps: at least {FEWEST_USUAL} usual ones are "
                 "needed before the lead, and one from begin on."
             )
+        if not limit > 0:
+            raise ValueError(f"{limit=} is no end of a scale; it is above 0.")
         set_ = object.__setattr__
         set_(self, "series", MappingProxyType(found))
         set_(self, "begin", begin)
         set_(self, "lead", lead)
+        set_(self, "limit", limit)
 
     @property
     def usual(self) -> slice:
@@ -90,6 +97,16 @@ class Changes:
             if kept:
                 found[node] = (tuple(kept), np.stack(list(kept.values()), axis=1))
         return found
+
+
+def cut_off(values: Mapping[str, NDArray[np.float64]], changes: Changes) -> NDArray[np.float64]:
+    """``(M,)``: of each measure, the share of steps after ``begin`` that stand at the limit."""
+    return np.array(
+        [
+            float((np.abs(value_T[changes.after]) >= 0.99 * changes.limit).mean())
+            for value_T in values.values()
+        ]
+    )
 
 
 def strength(z_TM: NDArray[np.float64], changes: Changes) -> NDArray[np.float64]:

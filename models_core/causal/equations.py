@@ -32,6 +32,8 @@ def fit_equation(
     z_TM: NDArray[np.float64],
     parents: Mapping[str, tuple[NDArray[np.float64], float]],
     changes: Changes,
+    believed: Mapping[str, NDArray[np.float64]] | None = None,
+    cut: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> Equation:
     """Ridge regression of a node on its parents over the usual steps.
 
@@ -43,6 +45,10 @@ def fit_equation(
         z_TM: the node.
         parents: by name, ``(T, M)`` of the parent and the lag of the edge, in steps.
         changes: which steps are usual, and which are to be explained.
+        believed: by parent, weights ``(measures of the parent, M)`` that hold as far as usual steps
+            say nothing of them; 0 where left out. They are believed to be wrong by their own size.
+        cut: by parent, for each measure the share of steps that stand at the end of its scale. What
+            it brings may be as much again.
     """
     columns, owner = [], []
     for name, (parent_TM, lag) in parents.items():
@@ -54,12 +60,21 @@ def fit_equation(
     x_mean_P, z_mean_M = x_usual.mean(axis=0), z_usual.mean(axis=0)
     x_usual, z_usual = x_usual - x_mean_P, z_usual - z_mean_M
     inverse_PP = np.linalg.inv(x_usual.T @ x_usual + _RIDGE * np.eye(x_TP.shape[1]))
-    weight_PM = inverse_PP @ (x_usual.T @ z_usual)
+    believed_PM = _believed(believed or {}, parents, owner, z_TM.shape[1])
+    weight_PM = believed_PM + inverse_PP @ (x_usual.T @ (z_usual - x_usual @ believed_PM))
     middle_M, spread_M = of_blocks(z_usual - x_usual @ weight_PM, changes.block)
     x_P = x_TP[changes.after].mean(axis=0) - x_mean_P
     left_M = z_TM[changes.after].mean(axis=0) - z_mean_M - x_P @ weight_PM
     lever = float(x_P @ inverse_PP @ x_P)
-    own_M = np.abs(left_M - middle_M) / (spread_M * math.sqrt(1 + changes.block * lever))
+    cut_P = np.array([cut[name][m] if cut else 0.0 for name, m in owner])
+    unsure_PM = believed_PM * (x_P * _RIDGE * np.diag(inverse_PP))[:, None]
+    further_PM = weight_PM * (x_P * cut_P)[:, None]
+    error_M = np.sqrt(
+        spread_M**2 * (1 + changes.block * lever)
+        + np.square(unsure_PM).sum(axis=0)
+        + np.square(further_PM).sum(axis=0)
+    )
+    own_M = np.abs(left_M - middle_M) / error_M
     weight_of = {
         name: np.zeros((parent_TM.shape[1], z_TM.shape[1]))
         for name, (parent_TM, _) in parents.items()
@@ -67,6 +82,22 @@ def fit_equation(
     for (name, measure), weight_M in zip(owner, weight_PM, strict=True):
         weight_of[name][measure] += weight_M
     return Equation(tuple(parents), weight_of, left_M, own_M)
+
+
+def _believed(
+    believed: Mapping[str, NDArray[np.float64]],
+    parents: Mapping[str, tuple[NDArray[np.float64], float]],
+    owner: Sequence[tuple[str, int]],
+    measures: int,
+) -> NDArray[np.float64]:
+    """``(P, M)``. Of a parent's columns at several lags, the one without a lag is believed."""
+    weight_PM = np.zeros((len(owner), measures))
+    told: set[str] = set()
+    for column, (name, measure) in enumerate(owner):
+        if measure == 0 and name in believed and name not in told:
+            told.add(name)
+            weight_PM[column : column + parents[name][0].shape[1]] = believed[name]
+    return weight_PM
 
 
 def shares(

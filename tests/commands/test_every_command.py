@@ -40,6 +40,7 @@ ARGUMENTS: dict[str, Sequence[str]] = {
     "backup": ("{folder}/new.backup",),
     "drift": (),
     "doctor": ("--only", "database.reachable"),
+    "declare": ("ops.topology",),
     "budget": ("fintech.transactions",),
     "compare_models": ("fintech.transactions",),
     "create_operator": ("ann",),

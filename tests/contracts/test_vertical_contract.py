@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import timedelta
 from itertools import pairwise
 
@@ -24,6 +26,7 @@ from lepton_apps.verticals.contract import (
     Stream,
     Vertical,
 )
+from lepton_apps.verticals.insight import Declaration, DeclarationRefusedError
 from tests.contracts.memory import (
     NOW,
     Memory,
@@ -46,6 +49,11 @@ every_panel = pytest.mark.parametrize(
     "panel",
     [panel for vertical in registry.verticals() for panel in vertical.panels],
     ids=lambda panel: panel.key,
+)
+every_declaration = pytest.mark.parametrize(
+    "declaration",
+    [each for vertical in registry.verticals() for each in vertical.declarations],
+    ids=lambda each: each.name,
 )
 unhurried = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -203,6 +211,33 @@ def test_a_panel_asks_the_same_number_of_questions_however_much_there_is(panel: 
                 [(stream.name, f"id-{n}", f"kind {n}".encode()) for n in range(30)],
             )
     assert num_queries() == before
+
+
+@every_declaration
+def test_what_is_simulated_can_be_declared_and_is_kept_as_it_is(declaration: Declaration) -> None:
+    if declaration.simulated is not None:
+        checked = declaration.check(declaration.simulated)
+        assert declaration.check(json.loads(json.dumps(checked.body))) == checked
+
+
+@every_declaration
+@given(body=st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+                         lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=5), inner)))  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_whatever_is_declared_is_used_or_refused_with_its_place(
+    declaration: Declaration, body: object
+) -> None:
+    try:
+        place, kept = "$", json.dumps(declaration.check(body).body)
+    except DeclarationRefusedError as refused:
+        place, kept = refused.data["path"], "nothing"
+    assert place.startswith("$")
+    assert kept
+
+
+@every_declaration
+def test_a_declaration_has_an_address_of_its_own(declaration: Declaration) -> None:
+    assert re.fullmatch(r"[a-z][a-z0-9-]*", declaration.name)
 
 
 def test_recipes_name_streams_of_their_own_vertical() -> None:

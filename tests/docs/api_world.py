@@ -26,6 +26,7 @@ from lepton_apps.accounts.models import Role, VerticalAccess
 from lepton_apps.common import clock
 from lepton_apps.common.db import raw_connection
 from lepton_apps.model_registry.services import promote, register_version
+from lepton_apps.streaming.causes.services import declare_simulated
 from lepton_apps.streaming.halting import halt
 from lepton_apps.streaming.kafka import Admin
 from lepton_apps.streaming.models import ReplayRun, ScoreTally
@@ -39,6 +40,7 @@ from lepton_apps.verticals.contract import Trained
 from tests.champions import PAYMENTS, payment, payments_model
 from tests.console.data import save_dead_letter
 from tests.docs.api_page import Request
+from tests.ops.around import ops_alert, save_world
 from tests.streaming.replays import LONG_AGO
 from tests.streaming.sources import InMemorySource, log
 
@@ -148,6 +150,22 @@ def alert(world: World, number: str = "41") -> None:
     number_next("alert", int(number))
     decide(world, "t-1", "c-1", 0)
     decide(world, "t-2", "c-1", 6)
+
+
+@maker(r"^/alerts/(52)/causes$")
+def alert_of_a_caller(world: World, number: str) -> None:
+    """A service fell silent, and the one that calls it alarms."""
+    topology(world)
+    save_world("silence", "payments@node-3")
+    declare_simulated("ops")
+    ops_alert("checkout@node-2", pk=int(number))
+
+
+@maker(r"^/ops/topology")
+def topology(world: World) -> None:
+    """Ann looks after services as well."""
+    ann = User.objects.get(username="ann")
+    VerticalAccess.objects.create(user=ann, vertical="ops", role=Role.OPERATOR)
 
 
 @maker(r"^/labels\?.*record_id=([\w-]+)")

@@ -17,7 +17,7 @@ import lepton_apps
 from lepton_apps.common import commands, metrics
 from lepton_apps.common.errors import LeptonError
 from lepton_apps.realtime.closing import CloseCode
-from lepton_apps.verticals import contract
+from lepton_apps.verticals import contract, insight
 from tests.docs.pages import ROOT, rows, section, text
 
 SETTINGS = "docs/settings.md"
@@ -92,8 +92,9 @@ def test_every_metric_that_the_docs_name_exists() -> None:
 def contract_classes() -> dict[str, type[Any]]:
     return {
         name: value
-        for name, value in vars(contract).items()
-        if inspect.isclass(value) and value.__module__ == contract.__name__
+        for module in (contract, insight)
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__ == module.__name__
     }
 
 

@@ -211,6 +211,51 @@ def test_the_measure_that_changed_is_named_and_the_symptom_may_be_one() -> None:
         causes(graph, changes, ("web", "errors"))
 
 
+def errors_of(*begins: int | None) -> Series:
+    """A chain of services without any error while usual; from some step on each has ten a second."""
+    steps = np.arange(USUAL + AFTER)
+    return {
+        f"s{place}": np.where(steps >= (USUAL + AFTER if begin is None else begin), 10.0, 0.0)
+        for place, begin in enumerate(begins)
+    }
+
+
+def test_what_never_moved_passes_on_where_that_is_believed() -> None:
+    graph = Graph([("s0", "s1"), ("s1", "s2")])
+    changes = Changes({k: {"errors": v} for k, v in errors_of(USUAL, USUAL, USUAL).items()}, USUAL)
+
+    assert causes(graph, changes, "s2")[0].node == "s2"
+    believed = causes(graph, changes, "s2", passes_on={"errors": 1.0})
+    assert [cause.node for cause in believed] == ["s0"]
+    assert believed[0].explained == pytest.approx(1.0, abs=0.01)
+
+    alone = Changes({k: {"errors": v} for k, v in errors_of(None, None, USUAL).items()}, USUAL)
+    assert [cause.node for cause in causes(graph, alone, "s2", passes_on={"errors": 1.0})] == ["s2"]
+
+
+def test_what_usual_steps_teach_outweighs_what_is_believed() -> None:
+    order: dict[str, dict[str, float]] = {"db": {}, "web": {"db": 0.0}}
+    series = world(order, {"db": 30.0, "web": 30.0})
+    changes = Changes({name: {"latency": value} for name, value in series.items()}, USUAL)
+    named = causes(graph_of(order), changes, "web", passes_on={"latency": 1.0})
+    assert {cause.node for cause in named} == {"db", "web"}
+
+
+def test_a_node_is_not_blamed_for_what_its_parent_hid_at_the_end_of_its_scale() -> None:
+    order: dict[str, dict[str, float]] = {"db": {}, "web": {"db": 1.0}}
+    series = world(order, {"db": 40.0})
+    cut = {name: np.clip(value, -12.0, 40.0 if name == "web" else 12.0)
+           for name, value in series.items()}  # fmt: skip
+    graph = graph_of(order)
+
+    assert "web" in {cause.node for cause in causes(graph, Changes(cut, USUAL), "web")}
+    told = causes(graph, Changes(cut, USUAL, limit=12.0), "web")
+    assert "db" in {cause.node for cause in told}
+    assert told[0].node == "db"
+    with pytest.raises(ValueError, match=r"limit=-1\.0 is no end of a scale"):
+        Changes(cut, USUAL, limit=-1.0)
+
+
 def test_depth_limits_how_far_is_looked() -> None:
     changes = Changes(world(CHAIN, {"db": 10.0}), USUAL)
     assert [cause.node for cause in causes(graph_of(CHAIN), changes, "web", depth=2)] == ["db"]

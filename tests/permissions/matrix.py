@@ -44,6 +44,7 @@ class Row:
     rule: Rule
     body: Any = None
     fill: Mapping[str, str] = field(default_factory=dict)  # for places that MADE does not know
+    vertical: str = "fintech"  # whose rights count; people have the same role in fintech and ops
 
 
 class Outcome(Enum):
@@ -65,9 +66,10 @@ class Asker:
     role: Role | None = None  # in fintech
     is_other_admin: bool = False  # administers another vertical
     is_superuser: bool = False
+    limited_to: str = ""  # the one vertical that its token may be used in
 
 
-def expected(rule: Rule, asker: Asker) -> Outcome:
+def expected(rule: Rule, asker: Asker, vertical: str = "fintech") -> Outcome:
     """The whole of who may do what, said a second time and independently of the product."""
     if rule is Rule.OPEN:
         return Outcome.IN
@@ -75,6 +77,8 @@ def expected(rule: Rule, asker: Asker) -> Outcome:
         return Outcome.SIGN_IN
     by_token = asker.credential == "token"
     role = Role.ADMIN if asker.is_superuser else asker.role
+    if asker.limited_to not in ("", vertical):
+        role = None
     if rule in (Rule.VIEWER, Rule.OPERATOR, Rule.ADMIN):
         if role is None:
             return Outcome.MISSING
@@ -115,6 +119,7 @@ ROWS = (
     Row("GET", "nav", Rule.SIGNED_IN),
     Row("GET", "alerts/<int:alert_id>", Rule.VIEWER),
     Row("GET", "alerts/<int:alert_id>/state", Rule.VIEWER),
+    Row("GET", "alerts/<int:alert_id>/causes", Rule.VIEWER),
     Row("POST", "alerts/<int:alert_id>/acknowledge", Rule.OPERATOR),
     Row("POST", "alerts/<int:alert_id>/assign", Rule.OPERATOR, {"to": "nobody"}),
     Row("POST", "alerts/<int:alert_id>/resolve", Rule.OPERATOR, {"positive": "1"}),
@@ -207,6 +212,9 @@ ROWS = (
     Row("POST", f"{API}/models/<str:name>/withdraw", Rule.ADMIN, {"why": ""}),
     Row("GET", f"{API}/alerts", Rule.SIGNED_IN),
     Row("GET", f"{API}/alerts/<int:alert_id>", Rule.VIEWER),
+    Row("GET", f"{API}/alerts/<int:alert_id>/causes", Rule.VIEWER),
+    Row("GET", f"{API}/ops/topology", Rule.VIEWER, vertical="ops"),
+    Row("PUT", f"{API}/ops/topology", Rule.OPERATOR, {"services": {}}, vertical="ops"),
     Row("POST", f"{API}/alerts/<int:alert_id>/acknowledge", Rule.OPERATOR),
     Row("POST", f"{API}/alerts/<int:alert_id>/assign", Rule.OPERATOR, {"assigned_to": None}),
     Row("POST", f"{API}/alerts/<int:alert_id>/resolve", Rule.OPERATOR, VERDICT),

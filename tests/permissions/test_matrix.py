@@ -73,7 +73,7 @@ BY_TOKEN = (
     Asker("admin: expired", "token", counts=False),
     Asker("admin: revoked", "token", counts=False),
     Asker("admin: viewer", "token", role=Role.VIEWER),
-    Asker("admin of both: operator of fintech", "token", role=Role.OPERATOR),
+    Asker("admin of both: operator of fintech", "token", role=Role.OPERATOR, limited_to="fintech"),
     Asker("admin of both: weather", "token", is_other_admin=True),
     Asker("superuser: viewer", "token", role=Role.VIEWER),
     Asker("superuser: weather", "token", is_other_admin=True),
@@ -81,9 +81,9 @@ BY_TOKEN = (
 )
 PEOPLE: dict[str, dict[str, Any]] = {
     "without a role": {},
-    "viewer": {"fintech": Role.VIEWER},
-    "operator": {"fintech": Role.OPERATOR},
-    "admin": {"fintech": Role.ADMIN},
+    "viewer": {"fintech": Role.VIEWER, "ops": Role.VIEWER},
+    "operator": {"fintech": Role.OPERATOR, "ops": Role.OPERATOR},
+    "admin": {"fintech": Role.ADMIN, "ops": Role.ADMIN},
     "operator of the other": {"weather": Role.OPERATOR},
     "admin of the other": {"weather": Role.ADMIN},
     "admin of both": {"fintech": Role.ADMIN, "weather": Role.ADMIN},
@@ -250,7 +250,7 @@ def wrong(stage: Stage, rows: list[Row], askers: tuple[Asker, ...]) -> list[str]
     found = []
     for asker in askers:
         for row in rows:
-            outcome, should = ask(stage, row, asker), expected(row.rule, asker)
+            outcome, should = ask(stage, row, asker), expected(row.rule, asker, row.vertical)
             if outcome is not should:
                 seen = outcome.value if isinstance(outcome, Outcome) else f"answered {outcome}"
                 found.append(

@@ -27,6 +27,7 @@ from lepton_apps.console import reading
 from lepton_apps.console.normals import normals
 from lepton_apps.console.views.base import is_htmx, operable, page, readable, user_of
 from lepton_apps.model_registry.summary import model_of_alert
+from lepton_apps.streaming.causes.selectors import looks_into
 from lepton_apps.verticals import registry
 
 PAGE_ROWS: Final = 50
@@ -196,6 +197,7 @@ def alert_page(request: HttpRequest, alert_id: int) -> HttpResponse:
         "own": own,
         "total": reading.total(alert),
         "evidence": reading.evidence(alert),
+        "looks_into": looks_into(alert.vertical),
         "decisions": recent[:RECENT_DECISIONS],
         "course": reading.course(recent, alert.decision_id),
         "earlier": [

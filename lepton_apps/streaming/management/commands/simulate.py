@@ -9,6 +9,7 @@ from typing import Any
 
 from lepton_apps.common import clock
 from lepton_apps.common.commands import LeptonCommand
+from lepton_apps.streaming.causes.services import declare_simulated
 from lepton_apps.streaming.kafka import Producer
 from lepton_apps.streaming.selectors import has_decisions
 from lepton_apps.verticals import registry
@@ -68,6 +69,8 @@ class Command(LeptonCommand):
         self.stdout.write(
             f"Simulating {vertical}: about {total} records of the past, then {rate:g} a second."
         )
+        for name in declare_simulated(vertical):
+            self.stdout.write(f"Declared {vertical}.{name}, as it is in the simulated world.")
         producer = Producer(linger_ms=LINGER_MS)
         try:
             self._produce(
