@@ -8,6 +8,11 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
+# Django looks for an app's tables in this module.
+from lepton_apps.streaming.federation.models import FederationConsent as FederationConsent
+from lepton_apps.streaming.federation.models import FederationRound as FederationRound
+from lepton_apps.streaming.federation.models import FederationTry as FederationTry
+
 
 class StreamOffset(models.Model):
     """Where a stream goes on reading a partition of one incarnation of its topic."""
