@@ -17,6 +17,7 @@ TOLD_TO_LIBRARIES = {"models_core/__init__.py"}
 # The framework stands alone: it may not import the host's clock to time a fit.
 CLOCK = {
     "lepton_apps/common/clock.py",
+    "models_core/federation_http.py",
     "models_core/loop.py",
     "models_core/progress_bar.py",
 }
