@@ -45,8 +45,8 @@ def copied(name: str) -> Iterator[str]:
 
 
 @contextmanager
-def web(url: str) -> Iterator[str]:
-    """``manage.py web`` on that database; gives its address."""
+def web(url: str) -> Iterator[subprocess.Popen[str]]:
+    """``manage.py web`` on that database; ``address`` waits until it listens."""
     process = subprocess.Popen(
         [sys.executable, "manage.py", "web", "--port", "0"],
         cwd=ROOT,
@@ -55,16 +55,18 @@ def web(url: str) -> Iterator[str]:
         text=True,
     )
     try:
-        assert process.stdout is not None
-        found = None
-        while found is None:
-            line = process.stdout.readline()
-            assert line, "The server ended before it answered."
-            found = re.search(r"http://[^:]+:(\d+)", line)
-        yield f"http://127.0.0.1:{found[1]}"
+        yield process
     finally:
         process.kill()
         process.communicate()
+
+
+def address(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := re.search(r"http://[^:]+:(\d+)", line):
+            return f"http://127.0.0.1:{found[1]}"
+    raise AssertionError("The server ended before it answered.")
 
 
 def test_three_instances_make_a_private_model_and_each_site_keeps_its_own_account(
@@ -80,7 +82,8 @@ def test_three_instances_make_a_private_model_and_each_site_keeps_its_own_accoun
         south_url = stack.enter_context(copied("lepton_site_south"))
         with connection.cursor() as cursor:  # the coordinator lends nothing
             cursor.execute("TRUNCATE federation_consent CASCADE")
-        north, south = (stack.enter_context(web(url)) for url in (north_url, south_url))
+        started = [stack.enter_context(web(url)) for url in (north_url, south_url)]
+        north, south = map(address, started)
         arguments = [
             STREAM, "--site", f"north={north}", "--site", f"south={south}",
             "--token-file", f"north={tmp_path / 'token'}", "--token-file",
