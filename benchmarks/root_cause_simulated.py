@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks import report
 from benchmarks.servers import command, note
 from lepton_apps.common import clock
+from lepton_apps.verticals.contract import Fitting
 from lepton_apps.verticals.insight import AskedAlert, Insight, Neighbour, ScoredRow
 from models_core.artifact import unpack
 from models_core.engines import Scorer
@@ -114,7 +115,7 @@ class Around:
 def main(arguments: Sequence[str] | None = None) -> None:
     options, body = _asked(arguments)
     began = clock.monotonic()
-    trained = recipes.train_metrics(_quietly)
+    trained = recipes.train_metrics(Fitting(_quietly))
     cases: list[Case] = []
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         made = world(seed, options.days)

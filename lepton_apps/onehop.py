@@ -2,7 +2,8 @@
 
 Django's own ASGI handler changes threads at every middleware, about thirty times a request. Here
 the loop reads the request, one thread answers it, and the loop writes the answer. Decisions have
-a lane of their own, so that pages cannot hold them up.
+a lane of their own, so that pages cannot hold them up, and so have rounds of a federation, which
+take minutes and must hold up nobody.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from lepton_apps.realtime.lanes import Lane
 log = logging.getLogger(__name__)
 
 DECISION_PATH = re.compile(r"/api/v1/streams/[^/]+/(score|decisions)/?")
+FEDERATION_PATH = re.compile(r"/api/v1/federation/[^/]+/(join|update)/?")
+FEDERATION_THREADS = 2  # one waits for a round of minutes, one says meanwhile that it is busy
 BUFFER_BYTES = 1_048_576  # an answer of known size up to this leaves its thread at once
 CHUNK_WAIT_S = 30.0  # that a client may take for one chunk of a longer one
 
@@ -64,10 +67,12 @@ class OneHop:
         self._max_body_bytes = max_body_bytes
         self._pages = Lane("web", threads)
         self._decisions = Lane("decisions", decision_threads)
+        self._federation = Lane("federation", FEDERATION_THREADS, waiting_limit=16)
 
     def start(self) -> None:
         self._pages.start()
         self._decisions.start()
+        self._federation.start()
 
     async def warm_up(self, load: Callable[[], None]) -> None:
         """Load in the lane of decisions what they need, and take it out of garbage collection.
@@ -89,9 +94,10 @@ class OneHop:
     def close(self) -> None:
         self._pages.close()
         self._decisions.close()
+        self._federation.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        lane = self._decisions if DECISION_PATH.fullmatch(scope["path"]) else self._pages
+        lane = self._lane_of(scope["path"])
         is_head = scope["method"] == "HEAD"
         try:
             body = await self._body(scope, receive)
@@ -107,6 +113,11 @@ class OneHop:
                 await self._stream(lane, loop, answer, receive, send)
         except LeptonError as exc:
             await _refuse(exc, send)
+
+    def _lane_of(self, path: str) -> Lane:
+        if DECISION_PATH.fullmatch(path):
+            return self._decisions
+        return self._federation if FEDERATION_PATH.fullmatch(path) else self._pages
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """The whole body, or None when the client left. Raises BodyTooLargeError."""

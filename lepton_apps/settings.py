@@ -132,6 +132,10 @@ REPLAY_RUNS = env_int("REPLAY_RUNS", 2, minimum=1, maximum=64)  # at once, over 
 REPLAY_TOPIC_RECORDS = env_int("REPLAY_TOPIC_RECORDS", 5_000_000, minimum=1)  # of one run
 REPLAY_STATE_BYTES = env_int("REPLAY_STATE_BYTES", 536_870_912, minimum=1_024)  # packed, in memory
 
+# --- federation ------------------------------------------------------------------------------
+
+FEDERATION_ROUND_S = env_float("FEDERATION_ROUND_S", 600.0, minimum=1.0, maximum=86_400)  # of one
+
 # --- metrics and logs ------------------------------------------------------------------------
 
 # Of pseudonyms: NAME:SECRET,... the oldest first. Tokens change when one is taken out or moved.

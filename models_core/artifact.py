@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from models_core.calibration import Calibration, CalibrationError
 from models_core.drift import DriftReference
+from models_core.federated import Federated
 from models_core.graphs import plain_graph
 from models_core.privacy import PrivacySpent
 from models_core.refusals import ArtifactError as ArtifactError
@@ -79,6 +80,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     code_version: str = ""  # of the code that trained it: a commit, or a release
     privacy: PrivacySpent | None = None  # of a private fit
     drift: DriftReference | None = None  # what later rows are held against
+    federated: Federated | None = None  # of a model that several sites trained
 
 
 @dataclass(frozen=True, eq=False, slots=True)

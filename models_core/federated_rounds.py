@@ -13,7 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models_core.data import Data
-from models_core.federation import FederationError, Round, Site, SiteLostError, flat, put_flat
+from models_core.federated import Federated
+from models_core.federation import (
+    FederationError,
+    Round,
+    Site,
+    SiteLostError,
+    SiteRefusedError,
+    flat,
+    put_flat,
+)
 from models_core.model import Look, Model
 from models_core.privacy import WITHHELD, Privacy, PrivacySpent
 from models_core.spec import Spec
@@ -33,7 +42,9 @@ class Coordinator:
         recipe: FitRecipe,
         privacy: Privacy | None,
         progress: Progress | None,
+        schema: str = "",
     ) -> None:
+        self.lost: list[str] = []
         self.sites, self.validation, self.rounds = sites, validation, rounds
         self.progress = progress
         self.round = Round(
@@ -44,6 +55,7 @@ class Coordinator:
             spec=spec.to_dict(),
             recipe=recipe.to_dict(),
             privacy=None if privacy is None else asdict(privacy),
+            schema=schema,
         )
         self.spec, self.recipe, self.privacy = spec, recipe, privacy
 
@@ -77,6 +89,9 @@ class Coordinator:
             data_hash=WITHHELD,
             history=tuple(looks),
             privacy=self._spent(),
+            federated=Federated(
+                self.rounds, tuple(site.name for site in self.sites), tuple(self.lost)
+            ),
         )
 
     def _fresh(self, start: Model | None) -> Model:
@@ -106,8 +121,8 @@ class Coordinator:
             for site in list(self.sites):
                 try:
                     keys[site.name] = site.join(round_)
-                except SiteLostError as error:
-                    self._lose(site, error)
+                except (SiteLostError, SiteRefusedError) as error:
+                    self._lose(site, error, number)
             if len(keys) < 2:
                 continue
             parts = []
@@ -115,13 +130,16 @@ class Coordinator:
                 try:
                     answer = site.update(round_, keys, weights)
                     parts.append(_checked(site.name, answer, size + 1))
-                except SiteLostError as error:
-                    self._lose(site, error)
+                except (SiteLostError, SiteRefusedError) as error:
+                    self._lose(site, error, number)
                     break  # the masks of the others do not cancel: with fresh ones, from the start
             else:
                 return _mean(parts)
 
-    def _lose(self, site: Site, error: SiteLostError) -> None:
+    def _lose(self, site: Site, error: Exception, number: int) -> None:
+        if isinstance(error, SiteRefusedError) and number == 1:
+            raise error
+        self.lost.append(site.name)
         self.sites.remove(site)
         if self.progress is not None:
             self.progress(f"lost {site.name}: {error}", 0, 0)

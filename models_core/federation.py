@@ -10,6 +10,7 @@ Shape suffixes: V = numbers of an update.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
 
     from models_core.architectures.network import Network
     from models_core.model import Model
+    from models_core.secure_sum import Masks
 
 MAX_BYTES = 256 * 2**20  # of a message
+MOST_ROUNDS = 10_000
+_RUN = re.compile("[0-9a-f]{32}")
 _UPDATE = "update"  # the one array of an answer
 
 
@@ -44,6 +48,11 @@ class FederationError(ValueError):
     """A round that cannot be: too few sites, or an answer that is none."""
 
 
+class SiteRefusedError(FederationError):
+    """A site that is there and does not want to. In its first round that ends the federation:
+    somebody has to look. Later the others go on without it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Round:
     """What a try of a round is, as every site is told it.
@@ -53,6 +62,7 @@ class Round:
         number: of the round, from 1; ``attempt``, from 1, of its try.
         of: how many rounds are planned.
         spec, recipe, privacy: what is trained, and how, at each site in each round.
+        schema: hash of the features that the columns follow, where sites have such a thing.
     """
 
     run: str
@@ -62,22 +72,32 @@ class Round:
     spec: Mapping[str, Any]
     recipe: Mapping[str, Any]
     privacy: Mapping[str, float] | None = None
+    schema: str = ""
 
     @property
     def name(self) -> str:
         """One of a kind: masks are bound to it."""
         return f"{self.run}/{self.number}/{self.attempt}"
 
-    def to_json(self) -> bytes:
-        return msgspec.json.encode(self)
-
-    @classmethod
-    def from_json(cls, body: bytes) -> Round:
-        """Raises ``FederationError`` for anything else."""
+    def settings(self) -> tuple[FitRecipe, Privacy | None]:
+        """The recipe, and the privacy over all rounds. Raises ``FederationError``: they are none."""
         try:
-            return msgspec.json.decode(body, type=cls)
-        except msgspec.MsgspecError as error:
-            raise FederationError(f"Not a round: {error}.") from error
+            recipe = FitRecipe(**self.recipe)
+            asked = self.privacy
+            return recipe, None if asked is None else Privacy(**{**asked, "rounds": self.of})  # type: ignore[arg-type]
+        except (TypeError, ValueError) as error:
+            raise FederationError(f"{self.name}: {error}") from error
+
+    def require_sound(self) -> None:
+        """Raises ``FederationError`` for numbers and names that no coordinator of ours sends."""
+        if _RUN.fullmatch(self.run) is None:
+            raise FederationError(f"run={self.run[:64]!r} is not 32 hex digits.")
+        if not 1 <= self.of <= MOST_ROUNDS or not 1 <= self.number <= self.of:
+            raise FederationError(
+                f"Round {self.number} is not in 1..{self.of}, of at most {MOST_ROUNDS}."
+            )
+        if not 1 <= self.attempt <= MOST_ROUNDS:
+            raise FederationError(f"attempt={self.attempt} is not in 1..{MOST_ROUNDS}.")
 
 
 class Site(Protocol):
@@ -95,6 +115,31 @@ class Site(Protocol):
         ...
 
 
+class MaskKeeper(Protocol):
+    """Where a site's secret of a try waits between joining and the update."""
+
+    def put(self, round_name: str, masks: Masks) -> None:
+        """Keep it; those of older tries are forgotten."""
+        ...
+
+    def take(self, round_name: str) -> Masks | None:
+        """Give it out once; None: there is none, or it was taken."""
+        ...
+
+
+class MasksInMemory:
+    """Those of the newest try, in this process."""
+
+    def __init__(self) -> None:
+        self._masks: dict[str, Masks] = {}
+
+    def put(self, round_name: str, masks: Masks) -> None:
+        self._masks = {round_name: masks}  # of an older try nothing more will be asked
+
+    def take(self, round_name: str) -> Masks | None:
+        return self._masks.pop(round_name, None)
+
+
 class LocalSite:
     """A site whose rows are in this process.
 
@@ -102,11 +147,18 @@ class LocalSite:
         name: among the sites of a federation.
         train: its rows.
         public: rows that need no protection, for private rounds; see ``fit``.
+        masks: where secrets wait; in memory unless told.
     """
 
-    def __init__(self, name: str, train: Table | Data, public: Table | Data | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        train: Table | Data,
+        public: Table | Data | None = None,
+        masks: MaskKeeper | None = None,
+    ) -> None:
         self._name, self._train, self._public = name, train, public
-        self._masks: dict[str, Any] = {}
+        self._masks = masks or MasksInMemory()
 
     @property
     def name(self) -> str:
@@ -115,16 +167,15 @@ class LocalSite:
     def join(self, round_: Round) -> bytes:
         from models_core.secure_sum import Masks
 
-        if not 1 <= round_.number <= round_.of:
-            raise FederationError(f"Round {round_.number} is not in 1..{round_.of}.")
+        round_.require_sound()
         masks = Masks(self._name, round_.name)
-        self._masks = {round_.name: masks}  # of an older try nothing more will be asked
+        self._masks.put(round_.name, masks)
         return masks.public_key
 
     def update(self, round_: Round, keys: Mapping[str, bytes], weights: bytes) -> bytes:
         from safetensors.numpy import save
 
-        masks = self._masks.pop(round_.name, None)
+        masks = self._masks.take(round_.name)
         if masks is None:
             raise FederationError(f"{self._name} has not joined {round_.name}, or has answered.")
         shared = _model_of(Spec.from_json(msgspec.json.encode(round_.spec)), weights)
@@ -136,12 +187,7 @@ class LocalSite:
 
     def _moved(self, shared: Model, round_: Round) -> NDArray[np.float64]:
         """``(V,)``: by what the weights move on this site's rows."""
-        try:
-            recipe = FitRecipe(**round_.recipe)
-            asked = round_.privacy
-            privacy = None if asked is None else Privacy(**{**asked, "rounds": round_.of})  # type: ignore[arg-type]
-        except (TypeError, ValueError) as error:
-            raise FederationError(f"{round_.name}: {error}") from error
+        recipe, privacy = round_.settings()
         seed = int.from_bytes(hashlib.sha256(f"{round_.number}{self._name}".encode()).digest()[:4])
         # One look, at the end: what a site sends is what its last step left.
         recipe = replace(
@@ -168,6 +214,7 @@ def federate(
     start: Model | None = None,
     privacy: Privacy | None = None,
     progress: Progress | None = None,
+    schema: str = "",
 ) -> Model:
     """Train one model on the rows of all sites, which stay there.
 
@@ -182,9 +229,11 @@ def federate(
         privacy: of every row at its site, over all rounds together: the noise is added there, so
             it holds against the coordinator and the other sites too.
         progress: called as ``progress("federate", round, rounds)``, and when a site was lost.
+        schema: hash of the features that the columns follow; sites of a server insist on it.
 
     Raises:
         FederationError: fewer than two sites are there or left.
+        SiteRefusedError: a site does not want to take part in the first round.
     """
     from models_core.federated_rounds import Coordinator
 
@@ -194,7 +243,10 @@ def federate(
     if rounds < 1:
         raise FederationError(f"rounds={rounds} must be at least 1.")
     recipe = recipe or FitRecipe()
-    return Coordinator(spec, list(sites), validation, rounds, recipe, privacy, progress).run(start)
+    coordinator = Coordinator(
+        spec, list(sites), validation, rounds, recipe, privacy, progress, schema
+    )
+    return coordinator.run(start)
 
 
 def flat(module: Network) -> NDArray[np.float64]:

@@ -19,31 +19,38 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-import msgspec
+from models_core.federation import (
+    MAX_BYTES,
+    FederationError,
+    Round,
+    Site,
+    SiteLostError,
+    SiteRefusedError,
+)
+from models_core.federation_wire import (
+    JOIN,
+    LIMITS,
+    MEDIA_TYPE,
+    UPDATE,
+    join_body,
+    joining,
+    reason_of,
+    update_body,
+    updating,
+)
 
-from models_core.federation import MAX_BYTES, FederationError, Round, Site, SiteLostError
-
-JOIN, UPDATE = "/v1/join", "/v1/update"
 _SHORTEST_TOKEN: Final = 32  # characters
-_JOIN_BYTES: Final = 2**20
 _WAIT_S: Final = 30.0  # for the rest of a request
 _LINGER_S: Final = 5.0  # for the rest of a request that is refused
 
 
-class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a request to update."""
-
-    round: Round
-    keys: dict[str, bytes]
-    weights: bytes  # safetensors
-
-
 class HttpSite:
-    """A site that ``serve`` serves somewhere else.
+    """A site that ``serve``, or a server of Lepton, serves somewhere else.
 
     Args:
         name: that the site has there.
-        url: ``https://host:port``; ``http`` for networks that are trusted.
+        url: ``https://host:port``, of a server ``https://host/api/v1/federation/STREAM``; ``http``
+            for networks that are trusted.
         token: that the site was given.
         timeout_s: for a whole round of training there; a site that takes longer is lost.
     """
@@ -59,21 +66,21 @@ class HttpSite:
         return self._name
 
     def join(self, round_: Round) -> bytes:
-        return self._asked(JOIN, round_.to_json())
+        return self._asked(JOIN, join_body(round_))
 
     def update(self, round_: Round, keys: Mapping[str, bytes], weights: bytes) -> bytes:
-        return self._asked(UPDATE, msgspec.msgpack.encode(_Asked(round_, dict(keys), weights)))
+        return self._asked(UPDATE, update_body(round_, dict(keys), weights))
 
     def _asked(self, path: str, body: bytes) -> bytes:
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/msgpack"}
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": MEDIA_TYPE}
         request = Request(self._url + path, body, headers)  # noqa: S310 - checked when made
         try:
             with urlopen(request, timeout=self._timeout_s) as answer:  # noqa: S310
                 said: bytes = answer.read(MAX_BYTES + 1)
         except HTTPError as error:
-            why = error.read(1000).decode("utf-8", "replace")
+            why = reason_of(error.read(4000)) or error.reason
             if error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise FederationError(f"{self._name} refused: {why}") from error
+                raise SiteRefusedError(f"{self._name} refused: {why}") from error
             raise SiteLostError(f"{error.code}: {why}") from error
         except (OSError, HTTPException) as error:
             raise SiteLostError(str(error)) from error
@@ -108,14 +115,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         given = self.headers.get("Authorization", "").encode()
-        limits = {JOIN: _JOIN_BYTES, UPDATE: MAX_BYTES}
         size = self.headers.get("Content-Length", "")
         if not hmac.compare_digest(given, b"Bearer " + self.secret):
             self._refuse(HTTPStatus.UNAUTHORIZED, "The token is another one.")
-        elif self.path not in limits:
+        elif self.path not in LIMITS:
             self._refuse(HTTPStatus.NOT_FOUND, f"There are {JOIN} and {UPDATE}.")
-        elif not size.isdigit() or int(size) > limits[self.path]:
-            said = f"The body has {size or 'no told'} bytes. The limit is {limits[self.path]}."
+        elif not size.isdigit() or int(size) > LIMITS[self.path]:
+            said = f"The body has {size or 'no told'} bytes. The limit is {LIMITS[self.path]}."
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, said)
         else:
             self._taken(self.rfile.read(int(size)))
@@ -145,15 +151,15 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             with self.one_at_a_time:
                 answer = self._done(body)
-        except (ValueError, TypeError, msgspec.MsgspecError) as error:
+        except (ValueError, TypeError) as error:
             self._answer(HTTPStatus.BAD_REQUEST, str(error).encode())
             return
         self._answer(HTTPStatus.OK, answer)
 
     def _done(self, body: bytes) -> bytes:
         if self.path == JOIN:
-            return self.served.join(Round.from_json(body))
-        asked = msgspec.msgpack.decode(body, type=_Asked)
+            return self.served.join(joining(body))
+        asked = updating(body)
         return self.served.update(asked.round, asked.keys, asked.weights)
 
     def _answer(self, status: HTTPStatus, body: bytes) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models_core.data import Data, Inputs
+from models_core.federated import Federated
 from models_core.privacy import PrivacySpent
 from models_core.spec import Spec
 from models_core.training import FitRecipe
@@ -43,6 +44,7 @@ class Model:
     history: tuple[Look, ...]
     seconds: float  # wall time of the fit
     privacy: PrivacySpent | None = None  # of a private fit: what it may tell of any training row
+    federated: Federated | None = None  # of a model that several sites trained
 
     @property
     def binary(self) -> BinaryModule:

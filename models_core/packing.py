@@ -89,9 +89,9 @@ def pack(
 
 def _about(model: Model, files: Mapping[str, bytes]) -> dict[str, Any]:
     """The part of a manifest that follows from the fit and the files alone."""
-    private = {} if model.privacy is None else {"privacy": msgspec.to_builtins(model.privacy)}
+    told = {"privacy": model.privacy, "federated": model.federated}
     return {
-        **private,
+        **{name: msgspec.to_builtins(fact) for name, fact in told.items() if fact is not None},
         "format": "lepton-model",
         "format_version": files_of.FORMAT_VERSION,
         "spec": model.spec.to_dict(),

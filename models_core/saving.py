@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from models_core.federated import Federated
 from models_core.privacy import PrivacySpent
 from models_core.refusals import ArtifactError
 from models_core.spec import Scalar, Spec, SpecError
@@ -48,6 +49,7 @@ class _Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     seconds: float
     files: dict[str, str]  # sha256, hex
     privacy: PrivacySpent | None = None
+    federated: Federated | None = None
 
 
 def save(model: Model, path: Path | str) -> str:
@@ -76,6 +78,7 @@ def save(model: Model, path: Path | str) -> str:
             "seconds": model.seconds,
             "files": {name: hashlib.sha256(body).hexdigest() for name, body in files.items()},
             **({} if model.privacy is None else {"privacy": model.privacy}),
+            **({} if model.federated is None else {"federated": model.federated}),
         }
     )
     unfinished = folder.with_name(f".{folder.name}-{os.getpid()}")
@@ -142,6 +145,7 @@ def load(path: Path | str) -> Model:
         ),
         seconds=manifest.seconds,
         privacy=manifest.privacy,
+        federated=manifest.federated,
     )
     try:
         given = model.logits(dict(zip(spec.sizes, rows, strict=True)))

@@ -48,6 +48,28 @@ class Masks:
         self._secret: X25519PrivateKey | None = X25519PrivateKey.generate()
         self.public_key = self._secret.public_key().public_bytes_raw()
 
+    @property
+    def secret(self) -> bytes:
+        """32 bytes, for whoever has to put them away until ``again``; to be kept from everybody.
+
+        Raises:
+            SecureSumError: the secret was used.
+        """
+        if self._secret is None:
+            raise SecureSumError("These masks were used. Each try needs keys of its own.")
+        return self._secret.private_bytes_raw()
+
+    @classmethod
+    def again(cls, name: str, about: str, secret: bytes) -> Masks:
+        """The masks of a secret that was put away. Raises ``SecureSumError``: it is none."""
+        masks = cls(name, about)
+        try:
+            masks._secret = X25519PrivateKey.from_private_bytes(secret)
+        except ValueError as error:
+            raise SecureSumError(f"The secret is none: {error}.") from error
+        masks.public_key = masks._secret.public_key().public_bytes_raw()
+        return masks
+
     def hide(self, vector_V: NDArray[np.float64], keys: Mapping[str, bytes]) -> NDArray[np.uint64]:
         """``(V,)`` the vector under the masks of all other sites.
 

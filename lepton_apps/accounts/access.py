@@ -12,7 +12,7 @@ from typing import Final
 
 from django.contrib.auth.models import AnonymousUser, User
 
-from lepton_apps.accounts.models import ApiToken, Role, VerticalAccess
+from lepton_apps.accounts.models import ApiToken, Purpose, Role, VerticalAccess
 from lepton_apps.audit.services import CAME_BY
 from lepton_apps.common import db
 from lepton_apps.common.errors import NotFoundError, PermissionRefusedError
@@ -33,9 +33,12 @@ class Scope:
 
     verticals: frozenset[str] | None = None  # None: all that the account has
     role: Role | None = None  # the strongest that may be used; None: whatever the account has
+    purpose: Purpose = Purpose.ANYTHING  # of any other, no right in a vertical is left
 
     def capped(self, roles: dict[str, Role]) -> dict[str, Role]:
         """What is left of the account's roles by vertical."""
+        if self.purpose != Purpose.ANYTHING:
+            return {}
         return {
             vertical: role if self.role is None else min(role, self.role, key=ORDER.index)
             for vertical, role in roles.items()
@@ -44,6 +47,8 @@ class Scope:
 
     def narrowed(self, held: frozenset[str], role: Role) -> frozenset[str]:
         """What is left of the verticals where the account has at least ``role``."""
+        if self.purpose != Purpose.ANYTHING:
+            return frozenset()
         if self.role is not None and ORDER.index(role) > ORDER.index(self.role):
             return frozenset()
         return held if self.verticals is None else held & self.verticals
@@ -56,6 +61,7 @@ def scope_of_token(token: ApiToken) -> Scope:
     return Scope(
         None if token.verticals is None else frozenset(token.verticals),
         Role(token.role) if token.role else None,
+        Purpose(token.purpose),
     )
 
 
@@ -87,14 +93,17 @@ def _registered() -> frozenset[str]:
 
 def verticals_of(user: User | AnonymousUser, role: Role = Role.VIEWER) -> frozenset[str]:
     """The registered verticals where the user has at least ``role``. At most one query."""
+    return scope_of(user).narrowed(_held(user, role), role)
+
+
+def _held(user: User | AnonymousUser, role: Role) -> frozenset[str]:
+    """``verticals_of`` the account, whatever the request came with."""
     if not user.is_authenticated or not user.is_active:
         return frozenset()
     if user.is_superuser:
-        held = _registered()
-    else:
-        rows = db.rows(HELD, [user.pk, [str(each) for each in _roles_from(role)]])
-        held = _registered() & frozenset(vertical for (vertical,) in rows)
-    return scope_of(user).narrowed(held, role)
+        return _registered()
+    rows = db.rows(HELD, [user.pk, [str(each) for each in _roles_from(role)]])
+    return _registered() & frozenset(vertical for (vertical,) in rows)
 
 
 def roles_of(user: User | AnonymousUser) -> dict[str, Role]:
@@ -127,6 +136,28 @@ def require(user: User | AnonymousUser, vertical: str, role: Role = Role.VIEWER)
         vertical=vertical,
         role=role.value,
     )
+
+
+def require_federation(user: User | AnonymousUser, vertical: str) -> None:
+    """Return when the user came by a token for federation in ``vertical``, and is its admin.
+
+    It takes away and never adds, as every scope: what such a token opens, an admin answers for.
+
+    Raises:
+        NotFoundError: a stranger, or a token for the federation of another vertical.
+        PermissionRefusedError: somebody of the vertical, with another credential.
+    """
+    scope = scope_of(user)
+    if scope.purpose == Purpose.FEDERATION:
+        if vertical in (scope.verticals or ()) and vertical in _held(user, Role.ADMIN):
+            return
+    elif vertical in verticals_of(user):
+        raise PermissionRefusedError(
+            f"This needs a token that was made for federation in {vertical!r}: "
+            f"manage.py create_token USERNAME NAME --federation --vertical {vertical}.",
+            vertical=vertical,
+        )
+    raise NotFoundError(f"No vertical named {vertical!r}.", vertical=vertical)
 
 
 def verticals_by_user(

@@ -44,6 +44,13 @@ class OneTimePassword(models.Model):
     created_at = models.DateTimeField()
 
 
+class Purpose(models.TextChoices):
+    """What a token is for."""
+
+    ANYTHING = "", "Anything"  # what its account may, as far as verticals and role let it
+    FEDERATION = "federation"  # lets one vertical's rows be trained on, and opens nothing else
+
+
 class ApiToken(models.Model):
     """A token that acts as its user, as far as its scope lets it.
 
@@ -61,5 +68,6 @@ class ApiToken(models.Model):
     expires_at = models.DateTimeField()
     verticals = ArrayField(models.CharField(max_length=64), null=True)  # null: all of the user's
     role = models.CharField(max_length=16, choices=Role, blank=True, default="")  # "": no limit
+    purpose = models.CharField(max_length=16, choices=Purpose, blank=True, default="")
     last_used_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)

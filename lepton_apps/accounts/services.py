@@ -26,7 +26,7 @@ from lepton_apps.accounts.errors import (
     UsernameRefusedError,
     UsernameTakenError,
 )
-from lepton_apps.accounts.models import ApiToken, OneTimePassword, Role, VerticalAccess
+from lepton_apps.accounts.models import ApiToken, OneTimePassword, Purpose, Role, VerticalAccess
 from lepton_apps.accounts.sessions import open_sessions
 from lepton_apps.audit import services as audit
 from lepton_apps.common import clock
@@ -293,10 +293,12 @@ def create_token(
     expires_at: datetime | None = None,
     verticals: Collection[str] | None = None,
     role: Role | None = None,
+    purpose: Purpose = Purpose.ANYTHING,
 ) -> tuple[ApiToken, str]:
     """A token that acts as ``user``, and its text, which is shown once and stored as a hash.
 
     ``verticals`` and ``role`` limit it: None leaves it all that the account has, now and later.
+    One for federation is for one vertical that the account administers, and opens nothing else.
     It expires after TOKEN_DAYS unless told otherwise.
 
     Raises:
@@ -307,6 +309,8 @@ def create_token(
     if actor is not None and (actor.pk != user.pk or access.token_of(actor) is not None):
         raise PermissionRefusedError("Only the account itself makes its tokens, when signed in.")
     _check_token(user, name, verticals)
+    if purpose == Purpose.FEDERATION:
+        _check_federation(user, verticals, role)
     text = tokens.new_text()
     now = clock.now()
     with transaction.atomic():
@@ -319,6 +323,7 @@ def create_token(
             expires_at=expires_at or now + timedelta(days=TOKEN_DAYS),
             verticals=None if verticals is None else sorted(set(verticals)),
             role=role or "",
+            purpose=purpose,
         )
         audit.record(
             actor,
@@ -329,6 +334,7 @@ def create_token(
             expires_at=token.expires_at.isoformat(),
             verticals=token.verticals,
             role=token.role,
+            purpose=token.purpose,
         )
     return token, text
 
@@ -346,6 +352,21 @@ def _check_token(user: User, name: str, verticals: Collection[str] | None) -> No
     if wrong := sorted(set(verticals) - access.verticals_of(user)):
         raise TokenRefusedError(
             f"{user.get_username()!r} has no role in {wrong[0]!r}.", path="verticals"
+        )
+
+
+def _check_federation(user: User, verticals: Collection[str] | None, role: Role | None) -> None:
+    if verticals is None or len(set(verticals)) != 1 or role is not None:
+        raise TokenRefusedError(
+            "A token for federation is for one vertical, and has no role: name that vertical alone.",
+            path="verticals",
+        )
+    (vertical,) = set(verticals)
+    if vertical not in access.verticals_of(user, Role.ADMIN):
+        raise TokenRefusedError(
+            f"{user.get_username()!r} is no admin of {vertical!r}, and only an admin's account "
+            "answers for a token for federation.",
+            path="verticals",
         )
 
 

@@ -36,6 +36,9 @@ class TokenSerializer(serializers.Serializer[Any]):
     state = serializers.CharField(help_text="valid, expires soon, expired or revoked")
     verticals = serializers.ListField(child=serializers.CharField(), allow_null=True)
     role = serializers.CharField(allow_null=True)
+    purpose = serializers.CharField(
+        allow_null=True, help_text="federation: opens that alone; null: what verticals and role let"
+    )
     created_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField()
     last_used_at = serializers.DateTimeField(allow_null=True)

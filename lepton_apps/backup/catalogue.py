@@ -13,8 +13,8 @@ from lepton_apps.backup.archive import Sequence
 from lepton_apps.common.db import RawConnection
 
 # Not of the data: which migrations ran is compared, sessions would let whoever has the file go on
-# where somebody was signed in, and a worker's row says that a process lives.
-LEFT_OUT = frozenset({"django_migrations", "django_session", "worker_heartbeat"})
+# where somebody was signed in, a worker's row says that a process lives, and a try holds a secret that is worth nothing later.
+LEFT_OUT = frozenset({"django_migrations", "django_session", "worker_heartbeat", "federation_try"})
 # `migrate` fills these; a database that has rows nowhere else is empty.
 SEEDED = frozenset({"auth_permission", "django_content_type"})
 

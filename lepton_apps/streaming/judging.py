@@ -127,17 +127,20 @@ def judge_version(
     return Judged(report, int(y_N.sum()), by_others)
 
 
+def alike(model_name: str, schema_hash: str) -> list[int]:
+    """The numbers of the versions of a model whose decisions carry rows of these features."""
+    found = ModelVersion.objects.filter(model_name=model_name, schema_hash=schema_hash)
+    return list(found.values_list("number", flat=True))
+
+
 def _labelled(
     version: ModelVersion, since: datetime, until: datetime, limit: int
 ) -> list[tuple[Any, ...]]:
-    alike = ModelVersion.objects.filter(
-        model_name=version.model_name, schema_hash=version.schema_hash
-    )
     asked = {
         "stream": version.stream,
         "since": since,
         "until": until,
-        "versions": list(alike.values_list("number", flat=True)),
+        "versions": alike(version.model_name, version.schema_hash),
         "limit": limit,
     }
     found = raw_connection().execute(LABELLED, asked).fetchall()

@@ -8,6 +8,10 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
+# Django looks for an app's tables in this module.
+from lepton_apps.streaming.federation.models import FederationConsent as FederationConsent
+from lepton_apps.streaming.federation.models import FederationRound as FederationRound
+from lepton_apps.streaming.federation.models import FederationTry as FederationTry
 from lepton_apps.streaming.model_watch import DriftReview as DriftReview
 from lepton_apps.streaming.model_watch import RetrainingPolicy as RetrainingPolicy
 from lepton_apps.streaming.model_watch import ShadowDisagreement as ShadowDisagreement

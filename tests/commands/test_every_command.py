@@ -45,6 +45,18 @@ ARGUMENTS: dict[str, Sequence[str]] = {
     "compare_models": ("fintech.transactions",),
     "create_operator": ("ann",),
     "create_token": ("ann", "collector"),
+    "federate": (
+        "fintech.transactions",
+        "--site",
+        "a=https://a.example",
+        "--site",
+        "b=https://b.example",
+        "--token-file",
+        "a={folder}/a.token",
+        "--token-file",
+        "b={folder}/a.token",
+    ),
+    "federation": ("status",),
     "evaluate_model": ("fintech.transactions", "1"),
     "grant_access": ("ann", "ops", "viewer"),
     "models": (),
@@ -135,6 +147,7 @@ def test_it_can_be_asked_for_json_unless_it_goes_on_for_ever(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(ARGUMENTS))
 def test_without_its_database_it_says_so_in_one_sentence(name: str, tmp_path: Path) -> None:
     (tmp_path / "old.backup").write_bytes(_a_backup(tmp_path))
+    (tmp_path / "a.token").write_text("lpt_x\n")
     arguments = [each.format(folder=tmp_path) for each in ARGUMENTS[name]]
     done = run(name, *arguments, "--json", DATABASE_URL=NOWHERE)
     assert (done.returncode, is_one_sentence(done.stderr)) == (UNAVAILABLE, True), done.stderr

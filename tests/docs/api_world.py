@@ -299,6 +299,13 @@ def two_weeks_of_scores(world: World) -> None:
     )
 
 
+@maker(r"^/federation/")
+def lent_rows(world: World) -> None:
+    """Payments may be trained on for a month, within a budget."""
+    command = ("federation", "allow", PAYMENTS.name, "--epsilon", "6", "--until", "30d")
+    call_command(*command, "--why", "With the banks of the region.", stdout=StringIO())
+
+
 @maker(r"^/audit\b")
 def acts(world: World) -> None:
     """Ann takes the alert of ``alert`` and closes it; that she does so by her token is kept."""

@@ -281,9 +281,9 @@ def test_whoever_lacks_the_token_or_sends_something_else_is_refused() -> None:
         with pytest.raises(FederationError, match="The weights do not fit the spec"):
             site.update(round_, {"a": key, "b": bytes(32)}, b"\x80\x04pickle")
         with pytest.raises(FederationError, match="The body has 1048577 bytes"):
-            site._asked("/v1/join", bytes(2**20 + 1))
+            site._asked("/join", bytes(2**20 + 1))
         with pytest.raises(FederationError, match="The token is another one"):
-            HttpSite("a", url, "x" * 32)._asked("/v1/update", bytes(2**25))
+            HttpSite("a", url, "x" * 32)._asked("/update", bytes(2**25))
     with pytest.raises(SiteLostError):
         HttpSite("a", url, TOKEN).join(round_)
     with pytest.raises(ValueError, match="It needs 32"):

@@ -34,6 +34,7 @@ class Rule(Enum):
     SUPERUSER = "superusers"
     BY_SESSION = "everybody, and no token"
     OWN_TOKEN = "everybody for the own tokens; a token for itself alone, so not for this one"
+    COORDINATOR = "a token for federation in the vertical, and no other credential"
     NOBODY = "nobody: it is not there"
 
 
@@ -67,6 +68,8 @@ class Asker:
     is_other_admin: bool = False  # administers another vertical
     is_superuser: bool = False
     limited_to: str = ""  # the one vertical that its token may be used in
+    is_coordinator: bool = False  # a token for federation in fintech
+    is_coordinator_elsewhere: bool = False  # in another vertical
 
 
 def expected(rule: Rule, asker: Asker, vertical: str = "fintech") -> Outcome:
@@ -75,6 +78,10 @@ def expected(rule: Rule, asker: Asker, vertical: str = "fintech") -> Outcome:
         return Outcome.IN
     if not asker.counts:
         return Outcome.SIGN_IN
+    if asker.is_coordinator:
+        return Outcome.IN if rule is Rule.COORDINATOR else Outcome.REFUSED
+    if asker.is_coordinator_elsewhere:
+        return Outcome.MISSING if rule is Rule.COORDINATOR else Outcome.REFUSED
     by_token = asker.credential == "token"
     role = Role.ADMIN if asker.is_superuser else asker.role
     if asker.limited_to not in ("", vertical):
@@ -84,6 +91,8 @@ def expected(rule: Rule, asker: Asker, vertical: str = "fintech") -> Outcome:
             return Outcome.MISSING
         needed = Role[rule.name]
         return Outcome.IN if ORDER.index(role) >= ORDER.index(needed) else Outcome.REFUSED
+    if rule is Rule.COORDINATOR:
+        return Outcome.MISSING if role is None else Outcome.REFUSED
     if rule is Rule.SUPERUSER and not asker.is_superuser:
         return Outcome.MISSING if asker.is_other_admin else Outcome.REFUSED
     if rule is Rule.ITS_ADMIN and role is not Role.ADMIN:
@@ -221,6 +230,9 @@ ROWS = (
     Row("POST", f"{API}/alerts/<int:alert_id>/label", Rule.OPERATOR, VERDICT),
     Row("GET", f"{API}/labels", Rule.SIGNED_IN),
     Row("POST", f"{API}/labels", Rule.OPERATOR, LABEL),
+    Row("GET", f"{API}/federation/<str:stream>", Rule.VIEWER),
+    Row("POST", f"{API}/federation/<str:stream>/join", Rule.COORDINATOR),
+    Row("POST", f"{API}/federation/<str:stream>/update", Rule.COORDINATOR),
     Row("GET", f"{API}/dead-letters", Rule.SIGNED_IN),
     Row("GET", f"{API}/dead-letters/<int:dead_letter_id>", Rule.VIEWER),
     Row("POST", f"{API}/dead-letters/<int:dead_letter_id>/redrive", Rule.OPERATOR, {"payload": 1}),

@@ -75,6 +75,7 @@ def token_row(token: ApiToken) -> dict[str, Any]:
         "state": selectors.state_of(token),
         "verticals": token.verticals,
         "role": token.role or None,
+        "purpose": token.purpose or None,
         "created_at": moment(token.created_at),
         "expires_at": moment(token.expires_at),
         "last_used_at": token.last_used_at and moment(token.last_used_at),

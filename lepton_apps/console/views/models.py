@@ -19,6 +19,7 @@ from lepton_apps.console import model_reading as reading
 from lepton_apps.console.views.base import page, readable, user_of, with_zone
 from lepton_apps.model_registry import selectors, services
 from lepton_apps.model_registry.models import ModelVersion, Role
+from lepton_apps.streaming.federation import selectors as federation
 from lepton_apps.verticals import registry
 
 NEWEST: Final = 5  # versions of each model on the list
@@ -55,6 +56,7 @@ def model_list(request: HttpRequest) -> HttpResponse:
         "shadow": reading.shadow(asked) if asked else None,
         **(reading.training(selectors.model(asked)) if asked else {}),
         **(reading.drift(selectors.model(asked).stream.name) if asked else {}),
+        "federation": federation.status(shown[0].stream) if asked and shown else None,
         "asked": asked,
         "models": models,
         "no_verticals": not seen,
@@ -89,6 +91,8 @@ def version_page(request: HttpRequest, model: str, number: int) -> HttpResponse:
         "recipe_exists": version.recipe_name
         in {r.name for v in registry.verticals() for r in v.recipes},
         "features": manifest.get("feature_names", []),
+        "privacy": manifest.get("privacy"),
+        "federated": manifest.get("federated"),
         "golden_scores": golden.get("scores", []),
         "files": selectors.files_of(version),
         "ledger": reading.ledger(selectors.history_of(version, ROWS)),

@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from lepton_apps.accounts import services
-from lepton_apps.accounts.models import Role
+from lepton_apps.accounts.models import Purpose, Role
 from lepton_apps.common.commands import LeptonCommand
 
 
@@ -18,6 +18,7 @@ class Command(LeptonCommand):
     examples = (
         "create_token ann collector",
         "create_token ann scorer --vertical fintech --role viewer --days 30",
+        "create_token ann north --federation --vertical fintech --days 30",
         "create_token ann my-program --quiet",
     )
 
@@ -43,6 +44,11 @@ class Command(LeptonCommand):
             default=services.TOKEN_DAYS,
             help="days until it expires (default: %(default)s)",
         )
+        parser.add_argument(
+            "--federation",
+            action="store_true",
+            help="for whoever coordinates a federation in the one --vertical, and for nothing else",
+        )
         parser.add_argument("--quiet", action="store_true", help="print the token alone")
 
     def handle(
@@ -53,6 +59,7 @@ class Command(LeptonCommand):
         verticals: list[str] | None,
         role: str | None,
         days: int,
+        federation: bool,
         quiet: bool,
         **options: Any,
     ) -> None:
@@ -65,6 +72,7 @@ class Command(LeptonCommand):
             expires_at=services.expiry_after(days),
             verticals=verticals,
             role=Role(role) if role else None,
+            purpose=Purpose.FEDERATION if federation else Purpose.ANYTHING,
         )
         if quiet and not self.as_json:
             self.stdout.write(text)
@@ -76,6 +84,7 @@ class Command(LeptonCommand):
                 "name": name,
                 "verticals": token.verticals,
                 "role": token.role or None,
+                "purpose": token.purpose or None,
                 "expires_at": token.expires_at.isoformat(),
                 "token": text,
             },

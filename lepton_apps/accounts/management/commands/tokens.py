@@ -41,6 +41,7 @@ def _facts(token: ApiToken) -> dict[str, Any]:
         "state": selectors.state_of(token),
         "verticals": token.verticals,
         "role": token.role or None,
+        "purpose": token.purpose or None,
         "created_at": token.created_at.isoformat(),
         "expires_at": token.expires_at.isoformat(),
         "last_used_at": token.last_used_at and token.last_used_at.isoformat(),
@@ -49,7 +50,8 @@ def _facts(token: ApiToken) -> dict[str, Any]:
 
 
 def _line(token: ApiToken) -> str:
-    scope = f"{token.role or 'any role'} of {', '.join(token.verticals or ['everything'])}"
+    may = token.purpose or token.role or "any role"
+    scope = f"{may} of {', '.join(token.verticals or ['everything'])}"
     return (
         f"{token.pk:>6}  {token.prefix}…  {token.user.get_username():16} {token.name:24} "
         f"{scope:32} used {_day(token.last_used_at)}, ends {_day(token.expires_at)}: "

@@ -1,0 +1,1 @@
+"""This server as a site, and as the coordinator, of federated training."""
