@@ -35,7 +35,7 @@ servers: setup ## start the database and the broker alone, until Ctrl-C
 	@exec $(BIN)/python -m lepton_apps.embedded servers $(ARGS)
 
 test: setup-dev ## run the tests, JOBS=3 files at a time
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: setup-dev ## run the long tests that kill, pause and lose things
 	$(BIN)/python -m pytest -m chaos_long tests/chaos $(ARGS)

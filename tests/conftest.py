@@ -13,6 +13,22 @@ from lepton_apps.accounts.models import Role, VerticalAccess
 from lepton_apps.model_registry.models import ModelVersion
 from tests.champions import PAYMENTS, install, payments_model
 
+# Files of few tests that take long. They go first, or the run would end with one process at work.
+LONGEST = (
+    "tests/chaos/",
+    "tests/streaming/test_brokers.py",
+    "tests/docs/test_first_vertical.py",
+    "tests/models_core/test_tuning.py",
+    "tests/ops/test_on_the_server.py",
+    "tests/permissions/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files; tests of one file stay as they are."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 # Tables that Django does not manage, and so does not empty between tests.
 SPINE_TABLES = (
     "decision", "record_key", "entity_state", "secondary_state", "dead_letter", "feed_event",

@@ -19,7 +19,6 @@ LAUNCHED = {"lepton_apps/streaming/management/commands/train_model.py"}
 # The framework stands alone: it may not import the host's clock to time a fit.
 CLOCK = {
     "lepton_apps/common/clock.py",
-    "models_core/federation_http.py",
     "models_core/loop.py",
     "models_core/progress_bar.py",
 }

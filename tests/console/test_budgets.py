@@ -29,7 +29,7 @@ def admin_of_fintech(person: Callable[..., User]) -> User:
     return person("fred", fintech=Role.ADMIN)
 
 
-def count_scores(days: int = 2) -> None:
+def count_scores(days: float = 2) -> None:
     """So many days of 10,000 rows: the higher the score, the fewer."""
     hour = clock.now().replace(minute=0, second=0, microsecond=0) - timedelta(days=days)
     for place in range(300, 460):
@@ -54,8 +54,8 @@ def test_without_a_budget_the_page_says_so_and_shows_the_models_thresholds(
 
 def test_what_less_than_a_day_says_of_a_day_is_marked(console: Client) -> None:
     assert "if all days are like" not in page(console)  # nothing was scored
-    count_scores(days=0)
-    assert re.search(r"rows a day, if all days are like its first \d+ minutes<", page(console))
+    count_scores(days=0.5)
+    assert re.search(r"rows a day, if all days are like its first 1[23] hours<", page(console))
     count_scores(days=2)
     assert "if all days are like" not in page(console)
 

@@ -35,6 +35,7 @@ class Shot:
     path: Callable[[], str | None]
     size: tuple[int, int] = DESK
     dark: bool = False
+    at: str = ""  # a selector: what stands at the top of the picture
 
 
 def always(path: str) -> Callable[[], str]:
@@ -64,6 +65,7 @@ SHOTS = (
     Shot("alert", loudest("fintech.transactions")),
     Shot("alert-dark", loudest("fintech.transactions"), dark=True),
     Shot("ops-alert", loudest("ops.logs")),
+    Shot("root-cause", loudest("ops.metrics"), at="#alert-causes"),
     Shot("streams", always("/streams/")),
     Shot("models", always("/models/")),
 )
@@ -91,6 +93,8 @@ def take(browser: Browser, url: str, session: str, folder: Path) -> Iterator[tup
             yield shot, "the session is not taken"
         else:
             page.wait_for_timeout(SETTLED_MS)
+            if shot.at:
+                page.locator(shot.at).evaluate("each => each.scrollIntoView()")
             page.screenshot(path=folder / f"{shot.name}.png")
             yield shot, ""
         context.close()

@@ -229,7 +229,7 @@ def told_of(now: Situation) -> dict[str, Any]:
         "expected_per_day": rounded(expected_now(now, kind)),
         "rows_per_day": round(now.recent.rows_per_day) if now.recent else 0,
         "scores": int(now.recent.count_K.sum()) if now.recent else 0,
-        "scored_days": round(now.recent.days, 2) if now.recent else 0.0,
+        "scored_days": round(now.recent.days, 4) if now.recent else 0.0,
         "thresholds": now.thresholds,
         "thresholds_because": line.because if line else "version",
         "thresholds_since": moment(line.at) if line else None,
