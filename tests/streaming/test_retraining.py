@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,10 +28,12 @@ from lepton_apps.streaming.models import DriftReview, RetrainingPolicy, Training
 from lepton_apps.streaming.retraining import selectors, services
 from lepton_apps.verticals.contract import Trained
 from tests.champions import PAYMENTS, payments_model
+from tests.realtime.conftest import database_url
 from tests.streaming.test_history import HISTORY, keep
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("champion")]
 
+ROOT = Path(__file__).resolve().parents[2]
 Then, State = RetrainingPolicy.Then, TrainingRun.State
 
 
@@ -180,8 +186,6 @@ def test_the_comparison_is_of_labelled_rows_that_the_candidate_did_not_learn(
 def test_the_trainer_trains_what_is_due_in_a_process_of_its_own(
     champion: ModelVersion, django_db_blocker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.realtime.conftest import database_url
-
     monkeypatch.setenv("DATABASE_URL", database_url())
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "lepton_apps.settings")
     keep(2_000)
@@ -192,6 +196,25 @@ def test_the_trainer_trains_what_is_due_in_a_process_of_its_own(
     assert (done["version"], done["became"]) == (2, "candidate")
     assert models.champion(PAYMENTS.model_name) == champion
     assert run("trainer", "--once")["runs"] == []
+
+
+@pytest.mark.timeout(150)
+def test_two_processes_train_together_and_one_registers() -> None:
+    keep(2_000)
+    done = subprocess.run(
+        [sys.executable, "manage.py", "train_model", HISTORY, "--processes", "2", "--device", "cpu",
+         "--json"],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": database_url(),
+             "DJANGO_SETTINGS_MODULE": "lepton_apps.settings"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2_000:]
+    (said,) = (json.loads(line) for line in done.stdout.splitlines())
+    assert said["version"] == 2
+    assert [v.number for v in models.versions(PAYMENTS.model_name)] == [2, 1]
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 from argparse import ArgumentParser
+from io import StringIO
 from typing import Any, Final
 
 from django.conf import settings
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, OutputWrapper
 
 from lepton_apps.common import clock
 from lepton_apps.common.commands import REFUSED, LeptonCommand
@@ -57,8 +58,11 @@ class Command(LeptonCommand):
         recipe = recipe_named(options["recipe"])
         self._check(recipe, options)
         if options["nodes"] * options["processes"] > 1:
-            self._start(options)
+            self._start(recipe, options)
             return
+        is_first = os.environ.get("RANK", "0") == "0"  # of several that train together
+        if not is_first:  # the first one speaks, and registers
+            self.stdout = OutputWrapper(StringIO())
         _, stream = registry.stream(recipe.stream)
         # Asked before the training: whoever is promoted while it runs was not compared with.
         before = selectors.champion(stream.model_name)
@@ -67,11 +71,10 @@ class Command(LeptonCommand):
         fitting_history = self._history(recipe, options["data"])
         with self.progress() as progress:
             fitting = Fitting(progress, options["device"], fitting_history)
-            if os.environ.get("RANK", "0") != "0":  # one of several: the first one registers
-                recipe.run(fitting)
-                self.answer({})
-                return
             try:
+                if not is_first:
+                    recipe.run(fitting)
+                    return
                 version = train(recipe, None, fitting)
             except ValueError as exc:  # a device that is not there, rows that do not fit
                 raise CommandError(f"{recipe.name}: {exc}", returncode=REFUSED) from exc
@@ -117,8 +120,12 @@ class Command(LeptonCommand):
         )
         return history
 
-    def _start(self, options: dict[str, Any]) -> None:
+    def _start(self, recipe: TrainingRecipe, options: dict[str, Any]) -> None:
         """This node's processes, under torch's launcher, and wait for them."""
+        span = span_of(options["data"] or DATA) if recipe.learns_history else None
+        if span is not None:  # the same rows for each of them, whenever it begins
+            ends = (each.replace(microsecond=0) for each in (span.since, span.until))
+            options["data"] = "..".join(each.isoformat() for each in ends)
         meeting = ["--standalone"]
         if options["nodes"] > 1:
             meeting = [
