@@ -21,8 +21,12 @@ from __future__ import annotations
 
 from typing import Final
 
-# They move by themselves: a day is on a weekend or not, and what is known of somebody gets older.
-MOVING: Final = frozenset({"weekend", "customer_age_log_d", "device_age_log_h"})
+# They move by themselves: a day is on a weekend or not, what is known of somebody gets older, and
+# known frauds come in bursts.
+MOVING: Final = frozenset(
+    {"weekend", "customer_age_log_d", "device_age_log_h"}
+    | {f"terminal_fraud_{window}" for window in ("1d", "7d", "30d")}
+)
 # (name, reason code) in the order in which ``kernel.py`` writes them.
 FEATURES: Final[tuple[tuple[str, str], ...]] = (
     # The payment alone. Hours are UTC. Flags are 0 or 1.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -43,7 +44,9 @@ def train_starter(fitting: Fitting) -> Trained:
 
 def learn_history(fitting: Fitting) -> Trained:
     """A model of this server's own payments, by what became known of them."""
-    return _train(_own(fitting), fitting, max_seconds=HISTORY_S)
+    data, measured_from = _own(fitting)
+    trained = _train(data, fitting, max_seconds=HISTORY_S)
+    return replace(trained, measured_from=measured_from)
 
 
 def tune_starter(fitting: Fitting, search: Search) -> Tuned:
@@ -53,7 +56,7 @@ def tune_starter(fitting: Fitting, search: Search) -> Tuned:
 
 def tune_history(fitting: Fitting, search: Search) -> Tuned:
     """Look for better settings on this server's own payments."""
-    return _tune(_own(fitting), fitting, search)
+    return _tune(_own(fitting)[0], fitting, search)
 
 
 def _simulated(fitting: Fitting) -> dataset.Dataset:
@@ -64,8 +67,12 @@ def _simulated(fitting: Fitting) -> dataset.Dataset:
     )
 
 
-def _own(fitting: Fitting) -> dataset.Dataset:
-    """Payments whose truth is known, cut by time: learned from, chosen by, and only measured."""
+def _own(fitting: Fitting) -> tuple[dataset.Dataset, float]:
+    """Payments whose truth is known, cut by time: learned from, chosen by, and only measured.
+
+    Returns:
+        them, and when the last part begins, in seconds since 1970.
+    """
     history = fitting.history
     assert history is not None, "the recipe learns from history"
     known_N = np.flatnonzero(history.known_N)
@@ -82,7 +89,7 @@ def _own(fitting: Fitting) -> dataset.Dataset:
                 f"least {least} frauds are needed. Label more, or take a longer span with --data.",
             )
         parts.append(dataset.Part(history.x_NF[row_N], fraud_N, np.full(len(row_N), "")))
-    return dataset.Dataset(*parts)
+    return dataset.Dataset(*parts), float(cuts[-1])
 
 
 def _setup(schema: FeatureSchema, fitting: Fitting, max_seconds: float) -> tuple[Spec, FitRecipe]:

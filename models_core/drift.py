@@ -43,7 +43,7 @@ class DriftReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if len(self.features) != num_features:
             return f"has {len(self.features)} drift references for {num_features} features"
         for shares in (*self.features, self.score):
-            if len(shares.counts) != len(shares.edges) + 1 or len(shares.counts) > MOST_BINS + 2:
+            if len(shares.counts) != len(shares.edges) + 1 or len(shares.counts) > 3 * MOST_BINS:
                 return "has a drift reference whose bins and edges do not fit"
             if not all(map(math.isfinite, shares.edges)) or any(
                 low >= high for low, high in zip(shares.edges, shares.edges[1:], strict=False)
@@ -125,13 +125,20 @@ def psi(reference_K: Sequence[int], live_K: Sequence[int]) -> Drift:
 
 
 def _shares(value_N: NDArray[np.float64]) -> Shares:
-    """Bins that hold as many reference rows each as equal values allow."""
-    asked = np.quantile(value_N, np.linspace(0, 1, MOST_BINS + 1)[1:-1], method="higher")
-    edges_E = np.unique(asked)
-    edges_E = edges_E[edges_E > value_N.min()]  # nothing lies below the lowest value
-    if len(edges_E) < MOST_BINS - 1 and len(common := np.unique(value_N)) <= MOST_BINS:
-        # Flags and counts: a bin for each value, and one on either side for what never was.
-        edges_E = np.append(common, np.nextafter(common[-1], np.inf))
+    """Bins that hold as many reference rows each as equal values allow.
+
+    A value that fills a bin by itself has one of its own, with a bin on either side of it.
+    """
+    value_U, count_U = np.unique(value_N, return_counts=True)
+    heavy_H = value_U[count_U >= len(value_N) / MOST_BINS]
+    if len(value_U) <= MOST_BINS:  # flags and counts
+        heavy_H = value_U
+    rest_R = value_N[~np.isin(value_N, heavy_H)]
+    bins = MOST_BINS - len(heavy_H)
+    edges = [heavy_H, np.nextafter(heavy_H, np.inf)]
+    if len(rest_R) and bins > 1:
+        edges.append(np.quantile(rest_R, np.linspace(0, 1, bins + 1)[1:-1], method="higher"))
+    edges_E = np.unique(np.concatenate(edges))
     return Shares(tuple(edges_E.tolist()), tuple(_counts(edges_E, value_N).tolist()))
 
 

@@ -17,7 +17,7 @@ from threading import Lock, Timer
 from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from models_core.federation import (
     MAX_BYTES,
@@ -42,6 +42,16 @@ from models_core.federation_wire import (
 _SHORTEST_TOKEN: Final = 32  # characters
 _WAIT_S: Final = 30.0  # for the rest of a request
 _LINGER_S: Final = 5.0  # for the rest of a request that is refused
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """The token is for one address: a redirect would take it to another one."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER: Final = build_opener(_NoRedirect)
 
 
 class HttpSite:
@@ -74,11 +84,14 @@ class HttpSite:
     def _asked(self, path: str, body: bytes) -> bytes:
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": MEDIA_TYPE}
         request = Request(self._url + path, body, headers)  # noqa: S310 - checked when made
+        told = ""
         try:
-            with urlopen(request, timeout=self._timeout_s) as answer:  # noqa: S310
+            with _OPENER.open(request, timeout=self._timeout_s) as answer:
                 said: bytes = answer.read(MAX_BYTES + 1)
         except HTTPError as error:
-            why = reason_of(error.read(4000)) or error.reason
+            with suppress(OSError, HTTPException):
+                told = reason_of(error.read(4000))
+            why = "".join(c for c in (told or str(error.reason)) if c.isprintable())[:500]
             if error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise SiteRefusedError(f"{self._name} refused: {why}") from error
             raise SiteLostError(f"{error.code}: {why}") from error

@@ -270,8 +270,15 @@ class PrivateSteps:
                 run.y_N[part],
                 *inputs,
             )
+        # A row whose gradient is no number counts as none: clipping would leave it what it is, and
+        # an update that is no number would tell of that one row through any noise.
+        sound_B = torch.stack(
+            [gradients[name].detach().flatten(1).isfinite().all(dim=1) for name in asked]
+        ).all(dim=0)
         for name, parameter in asked.items():
-            parameter.grad_sample = gradients[name].detach()  # type: ignore[attr-defined]
+            own = gradients[name].detach()
+            row_B = sound_B.view(-1, *(1 for _ in own.shape[1:]))
+            parameter.grad_sample = torch.where(row_B, own, 0.0)  # type: ignore[attr-defined]
 
 
 def _batch_norms(module: nn.Module) -> list[Any]:

@@ -109,7 +109,8 @@ def train(
     calibration = core.fit_calibration(model.logits(validation.x_NF), validation.y_N)
     before = np.concatenate([memory, fitted])
     quiet_N = _as_time_goes(model, before, chosen)
-    thresholds = set_thresholds(calibration.apply(quiet_N), method.budget)
+    apart_N = calibration.apply(quiet_N)  # of rows that the model had not met
+    thresholds = set_thresholds(apart_N, method.budget)
     test = _table(method, memory[:0], tested, seed=3)
     metrics = _measure(test, calibration.apply(model.logits(test.x_NF)), thresholds[NOTICE])
     baseline = _baselines(method, before, chosen, test)
@@ -124,7 +125,7 @@ def train(
         _let_labels_decide(thresholds, labelled, model, calibration)
     _remember(model, quiet_NF)
     progress("thresholds", 1, 1)
-    return _packed(method, model, calibration, thresholds, metrics, baseline, chosen)
+    return _packed(method, model, calibration, thresholds, metrics, baseline, chosen, apart_N)
 
 
 def _packed(
@@ -135,8 +136,9 @@ def _packed(
     metrics: Mapping[str, float],
     baseline: Mapping[str, Mapping[str, float]],
     chosen: Rows,
+    apart_N: Scores,
 ) -> Trained:
-    """``chosen``: quiet rows that the model was not fitted to, for what comes later to be held to."""
+    """``chosen`` and ``apart_N``: quiet rows and their scores, for what comes later to be held to."""
     import models_core as core
 
     files = core.pack(
@@ -147,7 +149,7 @@ def _packed(
         thresholds=thresholds,
         metrics=metrics,
         baseline=baseline,
-        drift=core.drift_reference(chosen, calibration.apply(model.logits(chosen))),
+        drift=core.drift_reference(chosen, apart_N),
     )
     return Trained(files=files, metrics=metrics, baseline=baseline)
 

@@ -140,7 +140,7 @@ def learn_metrics(fitting: Fitting) -> Trained:
 
 
 def quiet_rows(history: History | None) -> list[Row]:
-    """Rows that no label calls an anomaly. The newest may still turn out to be one: that is noise.
+    """Rows that no label calls an anomaly.
 
     Raises:
         TooLittleHistoryError: the method needs more.
@@ -248,6 +248,7 @@ RECIPES: Final = (
         summary="Learns how quiet logs read from those that this server has decided on.",
         run=learn_logs,
         learns_history=True,
+        label_delay=timedelta(days=1),
     ),
     TrainingRecipe(
         name="ops.metrics.history",
@@ -255,5 +256,6 @@ RECIPES: Final = (
         summary="Learns how quiet metrics move from those that this server has decided on.",
         run=learn_metrics,
         learns_history=True,
+        label_delay=timedelta(days=1),
     ),
 )

@@ -29,7 +29,7 @@ class Alert(models.Model):
     id = models.BigAutoField(primary_key=True)
     vertical = models.CharField(max_length=64)
     stream = models.CharField(max_length=64)
-    kind = models.CharField(max_length=16, choices=Kind, default=Kind.RECORD)
+    kind = models.CharField(max_length=16, choices=Kind, default=Kind.RECORD, db_default="record")
     entity_key = models.CharField(max_length=200)
     fingerprint = models.UUIDField()  # of stream, entity and reason: what folds together
     reason = models.CharField(max_length=64)

@@ -134,7 +134,8 @@ class ModelSource:
         Raises:
             NoChampionError: nobody has the role, or its version was refused at the first load.
         """
-        first = self._served is None
+        # Nobody waits for a challenger: until it is loaded, there is none.
+        first = self._served is None and self._role == Role.CHAMPION
         if clock.monotonic() >= self._check_at and self._lock.acquire(blocking=first):
             try:
                 self._check()

@@ -40,10 +40,13 @@ def starter_of(stream: Stream) -> TrainingRecipe | None:
     return next((r for r in recipes().values() if r.stream == stream.name), None)
 
 
-def train(recipe: TrainingRecipe, by: AbstractBaseUser | None, fitting: Fitting) -> ModelVersion:
+def train(
+    recipe: TrainingRecipe, by: AbstractBaseUser | None, fitting: Fitting
+) -> tuple[ModelVersion, Trained]:
     """Run the recipe, which may take minutes, and register what it made."""
     _, stream = registry.stream(recipe.stream)
-    return services.register_version(stream, recipe.run(fitting), by, recipe.name)
+    trained = recipe.run(fitting)
+    return services.register_version(stream, trained, by, recipe.name), trained
 
 
 def trained_side_by_side(

@@ -28,15 +28,16 @@ AT, ENTITY, POSITIVE = "decided_at", "entity_key", "positive"  # columns of a fi
 
 # Only rows of today's features: which versions decided them says so.
 DECIDED = """
-SELECT * FROM (
-    SELECT d.features, extract(epoch FROM d.decided_at)::float8 AS at, d.entity_key, l.positive
-    FROM decision AS d LEFT JOIN LATERAL (
-        SELECT positive FROM label WHERE decision_key = d.id AND stream = d.stream
-        ORDER BY id DESC LIMIT 1
-    ) AS l ON true
-    WHERE d.stream = %s AND d.decided_at >= %s AND d.decided_at < %s AND d.model_version = ANY(%s)
-    ORDER BY d.decided_at DESC, d.id LIMIT %s
-) AS newest ORDER BY at
+SELECT d.features, extract(epoch FROM d.decided_at)::float8 AS at, d.entity_key, l.positive
+FROM (
+    SELECT id, stream, decided_at, entity_key, features FROM decision
+    WHERE stream = %s AND decided_at >= %s AND decided_at < %s AND model_version = ANY(%s)
+    ORDER BY decided_at DESC LIMIT %s
+) AS d LEFT JOIN LATERAL (
+    SELECT positive FROM label WHERE decision_key = d.id AND stream = d.stream
+    ORDER BY id DESC LIMIT 1
+) AS l ON true
+ORDER BY d.decided_at, d.id
 """
 
 
@@ -89,13 +90,16 @@ def history_of(stream: Stream, data: str, label_delay: timedelta) -> History:
 
 
 def decided(stream: Stream, span: Span, label_delay: timedelta) -> History:
-    """Stored decisions in their order; a row without a label is known once the delay is over."""
+    """Stored decisions of a span, less its last ``label_delay``, in their order.
+
+    Of younger rows those with a label would be a sample of alerts, and those without one unknown.
+    """
     alike = ModelVersion.objects.filter(
         model_name=stream.model_name, schema_hash=stream.extractor.schema.hash
     )
     asked = [
-        stream.name, span.since, span.until, list(alike.values_list("number", flat=True)),
-        MOST_ROWS,
+        stream.name, span.since, span.until - label_delay,
+        list(alike.values_list("number", flat=True)), MOST_ROWS,
     ]  # fmt: skip
     parts, at, entities, labels = [], list[float](), list[str](), list[bool | None]()
     raw = raw_connection()
@@ -109,15 +113,13 @@ def decided(stream: Stream, span: Span, label_delay: timedelta) -> History:
             labels += [row[3] for row in chunk]
     width = len(stream.extractor.schema.names)
     x_N = np.concatenate(parts) if parts else np.zeros(0, "<f4")
-    at_N = np.array(at, dtype=np.float64)
-    labelled_N = np.array([label is not None for label in labels], dtype=bool)
-    ripe_N = at_N <= (span.until - label_delay).timestamp()
+    positive_N = np.array([bool(label) for label in labels], dtype=bool)
     return History(
         x_N.reshape(-1, width).astype(np.float32),
-        at_N,
+        np.array(at, dtype=np.float64),
         entities,
-        np.array([bool(label) for label in labels], dtype=bool),
-        labelled_N | ripe_N,
+        positive_N,
+        np.ones(len(positive_N), dtype=bool),
     )
 
 

@@ -78,6 +78,7 @@ def keep_house(raw: RawConnection) -> Housekeeping:
     oldest = today - timedelta(days=settings.RETENTION_DAYS["decision"])
     raw.execute("DELETE FROM tick WHERE at < %s", [_start(oldest)])
     raw.execute("DELETE FROM shadow_disagreement WHERE decided_at < %s", [_start(oldest)])
+    raw.execute("DELETE FROM federation_try WHERE at < %s", [now - timedelta(days=1)])
     raw.execute("DELETE FROM stream_minute WHERE minute < %s", [now - MINUTES_KEPT])
     oldest = today - timedelta(days=settings.RETENTION_DAYS["replay_run"])
     raw.execute("DELETE FROM replay_run WHERE finished_at < %s", [_start(oldest)])

@@ -224,6 +224,9 @@ class Trained:
     files: Mapping[str, bytes]  # manifest.json, model.safetensors, model.onnx, ...
     metrics: Mapping[str, float]
     baseline: Mapping[str, Mapping[str, float]]
+    # Rows decided from then on, in seconds since 1970, were only measured: a fair comparison begins
+    # there. None: there are none, or their time is not this server's.
+    measured_from: float | None = None
 
 
 class Progress(Protocol):
@@ -243,7 +246,7 @@ class History:
     at_N: NDArray[np.float64]  # of the decision, seconds since 1970
     entity_N: Sequence[str]
     positive_N: NDArray[np.bool_]  # by the newest label; without one, not
-    # Whether that is final: a label came, or the recipe's ``label_delay`` has passed.
+    # Of a file's rows: whether it says. Of decisions only those are there whose delay is over.
     known_N: NDArray[np.bool_]
 
 

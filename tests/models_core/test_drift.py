@@ -54,6 +54,16 @@ def test_a_feature_that_moved_is_named_and_no_other(feature: int, change: object
     assert moved == [feature]
 
 
+def test_a_feature_that_is_nearly_always_zero_is_watched_too() -> None:
+    rng = np.random.default_rng(0)
+    x_NF = np.where(rng.random((8_000, 1)) < 0.07, rng.lognormal(1, 1, (8_000, 1)), 0.0)
+    reference = drift_reference(x_NF.astype(np.float32), np.linspace(0, 1, 8_000))
+    (same,) = feature_drift(reference, x_NF[::2].astype(np.float32))
+    (moved,) = feature_drift(reference, np.full((4_000, 1), 50.0, np.float32))
+    assert not same.some
+    assert moved.moved
+
+
 def test_scores_that_rise_have_drifted() -> None:
     rng = np.random.default_rng(0)
     reference = drift_reference(world(0, 4_000), rng.beta(1, 30, 4_000))

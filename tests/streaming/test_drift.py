@@ -22,7 +22,7 @@ from lepton_apps.alerts import services as alerts
 from lepton_apps.alerts.models import Alert, Label
 from lepton_apps.common import clock
 from lepton_apps.common.db import raw_connection
-from lepton_apps.model_registry.models import ModelVersion
+from lepton_apps.model_registry.models import ModelVersion, RoleChange
 from lepton_apps.realtime.models import FeedEvent
 from lepton_apps.streaming import retention
 from lepton_apps.streaming.drift import selectors, services
@@ -34,6 +34,7 @@ from models_core.drift import drift_reference, feature_drift
 from tests.champions import PAYMENTS, install, payments_model
 from tests.streaming.sources import log
 from tests.streaming.test_worker import drain, make_worker
+from tests.unprotected import unprotected
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -51,9 +52,12 @@ def watched(transactional_db: None) -> ModelVersion:
     reference = drift_reference(rows_of(rng, 6_000), rng.beta(1, 30, 6_000))
     trained = payments_model()
     manifest = json.loads(trained.files[MANIFEST]) | {"drift": msgspec.to_builtins(reference)}
-    return install(
+    version = install(
         PAYMENTS, Trained({**trained.files, MANIFEST: json.dumps(manifest).encode()}, {}, {})
     )
+    with unprotected("model_role_change"):  # champion for some days
+        RoleChange.objects.update(at=clock.now() - timedelta(days=3))
+    return version
 
 
 def rows_of(rng: np.random.Generator, rows: int) -> Any:
@@ -174,7 +178,7 @@ def test_columns_that_move_by_themselves_are_not_looked_at(monkeypatch: pytest.M
 
 def test_simulated_payments_of_later_days_are_stable_and_other_amounts_are_not() -> None:
     parts = dataset.build(
-        dataset.DatasetParameters(payments_per_day=400), TransactionExtractor(), lambda *_: None
+        dataset.DatasetParameters(payments_per_day=2_500), TransactionExtractor(), lambda *_: None
     )
     learned, later = parts.validation.x_NF, parts.test.x_NF
     reference = drift_reference(learned, np.linspace(0, 1, len(learned)))

@@ -79,18 +79,18 @@ def run(*arguments: str) -> dict[str, Any]:
     return answer
 
 
-def test_a_row_without_a_label_is_known_when_the_delay_is_over(champion: ModelVersion) -> None:
+def test_rows_are_learned_from_once_their_labels_have_had_time(champion: ModelVersion) -> None:
     made = keep(100, days=10)
     span = span_of("30d")
     assert span is not None
     history = decided(PAYMENTS, span, timedelta(days=7))
-    assert len(history.x_NF) == 100
+    old = [each for each in made if each.decided_at < span.until - timedelta(days=7)]
+    assert 20 < len(old) < 40
+    assert list(history.entity_N) == [each.entity_key for each in old]
     assert np.all(np.diff(history.at_N) >= 0)
-    assert history.positive_N.sum() == 10
-    old_N = history.at_N <= (span.until - timedelta(days=7)).timestamp()
-    assert np.array_equal(history.known_N, history.positive_N | old_N)
-    assert 10 < history.known_N.sum() < 100
-    assert list(history.entity_N) == [each.entity_key for each in made]
+    assert history.known_N.all()
+    assert history.positive_N.sum() == sum(n % 10 == 0 for n in range(len(old)))
+    assert len(decided(PAYMENTS, span, timedelta()).x_NF) == 100
 
 
 def test_the_newest_word_counts_and_other_features_are_left_out(champion: ModelVersion) -> None:
@@ -101,12 +101,15 @@ def test_the_newest_word_counts_and_other_features_are_left_out(champion: ModelV
         kind="verdict", source=Label.Source.REST, labelled_at=now, received_at=now,
     )  # fmt: skip
     span = Span(now - timedelta(days=2), now, False)
-    assert decided(PAYMENTS, span, timedelta(days=7)).positive_N.sum() == 1
+    assert decided(PAYMENTS, span, timedelta()).positive_N.sum() == 1
     Decision.objects.filter(record_id="r10").update(model_version=99)  # of no schema that is known
-    assert decided(PAYMENTS, span, timedelta(days=7)).positive_N.sum() == 0
+    assert decided(PAYMENTS, span, timedelta()).positive_N.sum() == 0
 
 
-def test_a_history_recipe_trains_on_what_the_server_decided(champion: ModelVersion) -> None:
+def test_a_history_recipe_trains_on_what_the_server_decided(
+    champion: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fintech.recipes.HISTORY_S", 60.0)  # all its steps
     keep()
     said = run("train_model", HISTORY, "--data", "90d", "--device", "cpu")
     version = models.version(PAYMENTS.model_name, said["version"])
@@ -122,7 +125,7 @@ def test_too_little_history_is_refused_with_what_is_there_and_what_is_needed() -
     with pytest.raises(CommandError, match="0 payments with 0 known frauds to learn from"):
         run("train_model", HISTORY)
     keep(200)
-    with pytest.raises(CommandError, match="12 known frauds to learn from; at least 50 frauds"):
+    with pytest.raises(CommandError, match="11 known frauds to learn from; at least 50 frauds"):
         run("train_model", HISTORY)
     with pytest.raises(CommandError, match="0 quiet rows are too few to learn from; 200"):
         run("train_model", "ops.logs.history")

@@ -22,14 +22,15 @@ from lepton_apps.alerts.models import Label
 from lepton_apps.audit.models import AuditEntry
 from lepton_apps.common import clock
 from lepton_apps.model_registry import selectors as models
-from lepton_apps.model_registry.models import ModelVersion
-from lepton_apps.model_registry.services import register_version
+from lepton_apps.model_registry.models import ModelVersion, Role
+from lepton_apps.model_registry.services import promote, register_version
 from lepton_apps.streaming.models import DriftReview, RetrainingPolicy, TrainingRun
 from lepton_apps.streaming.retraining import selectors, services
 from lepton_apps.verticals.contract import Trained
 from tests.champions import PAYMENTS, payments_model
 from tests.realtime.conftest import database_url
 from tests.streaming.test_history import HISTORY, keep
+from tests.unprotected import unprotected
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("champion")]
 
@@ -126,9 +127,9 @@ def test_a_candidate_becomes_what_the_policy_says_and_no_more(
     training = services.begin(due)
     assert training is not None
     made = candidate()
-    better = {"champion": 0.7, "candidate": 0.75, "rows": 900, "positives": 30, "note": ""}
+    better = {"champion": 0.7, "candidate": 0.75, "note": ""}
     monkeypatch.setattr(services, "compared", lambda *_: better)
-    services.finish(training, due, made.number)
+    services.finish(training, due, made.number, None)
     training.refresh_from_db()
     became = {"propose": "candidate", "challenger": "challenger"}.get(then, "champion")
     assert (training.state, training.became) == (State.DONE, became)
@@ -141,9 +142,10 @@ def test_a_candidate_becomes_what_the_policy_says_and_no_more(
 @pytest.mark.parametrize(
     ("comparison", "scale"),
     [
-        ({"champion": 0.8, "candidate": 0.75}, 1.0),  # worse than the champion
-        ({"champion": 0.7, "candidate": 0.75}, 0.5),  # worse than its own baseline
+        ({"champion": 0.8, "candidate": 0.75, "note": ""}, 1.0),  # worse than the champion
+        ({"champion": 0.7, "candidate": 0.75, "note": ""}, 0.5),  # worse than its own baseline
         ({"note": "No decision has a label."}, 1.0),  # nobody knows
+        ({"champion": 0.7, "candidate": 0.9, "note": "That proves little."}, 1.0),
     ],
 )
 def test_no_policy_makes_a_champion_of_what_is_not_better(
@@ -156,30 +158,63 @@ def test_no_policy_makes_a_champion_of_what_is_not_better(
     training = services.begin(due)
     assert training is not None
     monkeypatch.setattr(services, "compared", lambda *_: comparison)
-    services.finish(training, due, candidate(scale).number)
+    services.finish(training, due, candidate(scale).number, None)
     training.refresh_from_db()
     assert training.became == "candidate"
     assert models.champion(PAYMENTS.model_name) == champion
 
 
-def test_the_comparison_is_of_labelled_rows_that_the_candidate_did_not_learn(
-    champion: ModelVersion,
-) -> None:
-    made, asked, newer = keep(1_000, days=50), policy(), candidate()
-    told = services.compared(newer, champion, asked)
-    assert "say yes" in told["note"]
+def test_the_comparison_is_of_labelled_rows_that_neither_learned(champion: ModelVersion) -> None:
+    made, newer = keep(1_000, days=50), candidate()
+    kept_apart = (clock.now() - timedelta(days=10)).timestamp()
+    assert "has a label" in services.compared(newer, champion, kept_apart)["note"], "since it is"
+    assert "keeps no rows apart" in services.compared(newer, champion, None)["note"]
+    assert "no champion" in services.compared(newer, None, kept_apart)["note"]
+    with unprotected("model_version"):
+        ModelVersion.objects.update(created_at=clock.now() - timedelta(days=100))
+    champion.refresh_from_db()
+    assert "say yes" in services.compared(newer, champion, kept_apart)["note"]
     now = clock.now()
     Label.objects.bulk_create(
         Label(
             stream=PAYMENTS.name, record_id=each.record_id, decision_key=each.id, positive=False,
             kind="verdict", source=Label.Source.REST, labelled_at=now, received_at=now,
         )
-        for each in made[1::10]
+        for each in made[1::5]
     )  # fmt: skip
-    told = services.compared(newer, champion, asked)
-    assert (told["rows"], told["positives"], told["note"]) in {(39, 19, ""), (40, 20, "")}
+    told = services.compared(newer, champion, kept_apart)
+    assert told["rows"] == pytest.approx(60, abs=2), "of the last ten days alone"
     assert told["baseline"] == 0.8
     assert 0 <= told["candidate"] <= 1
+    later = (clock.now() - timedelta(days=2)).timestamp()
+    assert "proves little" in services.compared(newer, champion, later)["note"]
+
+
+def test_a_run_that_was_given_up_changes_nothing_when_it_ends_after_all() -> None:
+    policy(then=Then.CHALLENGER.value)
+    a_week_passes()
+    (due,) = selectors.due()
+    training = services.begin(due)
+    assert training is not None
+    TrainingRun.objects.update(state=State.INTERRUPTED)
+    services.finish(training, due, candidate().number, None)
+    assert models.roles_of(PAYMENTS.model_name) == {"champion": 1}
+    assert TrainingRun.objects.get().state == State.INTERRUPTED
+
+
+def test_a_challenger_is_left_alone_for_a_week() -> None:
+    policy(then=Then.CHALLENGER.value)
+    held = candidate()
+    promote(held, Role.CHALLENGER, None, "Look.", expected=None)
+    a_week_passes()
+    (due,) = selectors.due()
+    training = services.begin(due)
+    assert training is not None
+    services.finish(training, due, candidate().number, None)
+    training.refresh_from_db()
+    assert training.became == "candidate"
+    assert "goes on" in training.comparison["note"]
+    assert models.roles_of(PAYMENTS.model_name)["challenger"] == held.number
 
 
 @pytest.mark.timeout(120)

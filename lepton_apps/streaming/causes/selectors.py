@@ -50,7 +50,9 @@ WHERE entity_key = ANY(%s) AND vertical = %s AND id <> %s
     AND first_occurred_at >= %s AND first_occurred_at < %s
 ORDER BY first_occurred_at, id LIMIT %s
 """
-SEEN: Final = "SELECT DISTINCT entity_key FROM entity_state WHERE entity_key = ANY(%s)"
+SEEN: Final = """
+SELECT DISTINCT entity_key FROM entity_state WHERE stream = ANY(%s) AND entity_key = ANY(%s)
+"""
 SHOWN_UNSEEN: Final = 20
 
 
@@ -96,7 +98,7 @@ def declared(vertical: str, name: str) -> Declared:
         return Declared(vertical, name, declaration.summary, None)
     try:
         checked = declaration.check(newest.body)
-        warnings = (*checked.warnings, *_unseen(checked.names))
+        warnings = (*checked.warnings, *_unseen(vertical, checked.names))
     except DeclarationRefusedError as error:  # declared to another version of the vertical
         warnings = (f"It cannot be used any more, declare it anew: {error.detail}",)
     return Declared(
@@ -111,9 +113,10 @@ def declared(vertical: str, name: str) -> Declared:
     )
 
 
-def _unseen(names: Mapping[str, Sequence[str]]) -> list[str]:
+def _unseen(vertical: str, names: Mapping[str, Sequence[str]]) -> list[str]:
+    streams = [stream.name for stream in registry.vertical(vertical).streams]
     keys = sorted({key for each in names.values() for key in each})
-    seen = {key for (key,) in rows(SEEN, [keys])} if keys else set()
+    seen = {key for (key,) in rows(SEEN, [streams, keys])} if keys else set()
     missing = [name for name, each in names.items() if seen.isdisjoint(each)]
     said = [f"No record of {name!r} has come yet." for name in missing[:SHOWN_UNSEEN]]
     if len(missing) > SHOWN_UNSEEN:

@@ -36,6 +36,8 @@ def declare(
         raise DeclarationRefusedError(
             f"{size:,} bytes are more than {MOST_BYTES:,}; leave out what is not needed."
         )
+    if selectors.body_of(vertical, name) == checked.body:
+        return selectors.declared(vertical, name)  # it holds already
     with transaction.atomic():
         DeclaredDocument.objects.create(
             vertical=vertical,

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from lepton_apps.common import clock
 from lepton_apps.common.clock import moment
-from lepton_apps.common.db import raw_connection
+from lepton_apps.common.db import raw_connection, transaction
 from lepton_apps.model_registry import selectors as models
-from lepton_apps.model_registry.models import ModelVersion
+from lepton_apps.model_registry.models import ModelVersion, Role
 from lepton_apps.streaming.models import DriftReview
 from lepton_apps.verticals.contract import Stream
 from models_core.drift import Drift, DriftReference, feature_drift, score_drift
@@ -29,6 +29,8 @@ LEAST_ROWS: Final = 1_000
 LEAST_SPAN: Final = timedelta(hours=20)  # of event time: half a day has other hours than a day
 SHOWN: Final = 20  # features of a review that are written down, the furthest
 
+BATCH: Final = timedelta(minutes=1)  # that may have begun before its version's line was written
+PATIENCE = "SET LOCAL statement_timeout = '2s'"  # of a worker whose records wait meanwhile
 SAMPLE = """
 SELECT d.id, d.decided_at, d.occurred_at, d.features, d.score
 FROM generate_series(0, %(slices)s - 1) AS slice
@@ -81,6 +83,9 @@ def look(stream: Stream, since: datetime | None = None) -> Look | None:
         return None
     now = clock.now()
     since = since or now - timedelta(hours=settings.DRIFT_WINDOW_HOURS)
+    crowned = models.change_at(stream.model_name, Role.CHAMPION, now)
+    if crowned is not None:  # before, there are no rows of it to look for
+        since = min(max(since, crowned.at - BATCH), now - BATCH)
     reference = reference_of(version)
     if reference is None or not models.fits(version):
         return Look(version, since, 0, Verdict.NO_REFERENCE, None, (), None)
@@ -145,7 +150,10 @@ def _sample(
             "step": (now - since) / slices,
             "limit": MOST_ROWS // slices,
         }
-        found = raw_connection().execute(SAMPLE, asked).fetchall()
+        raw = raw_connection()
+        with transaction(raw):
+            raw.execute(PATIENCE)
+            found = raw.execute(SAMPLE, asked).fetchall()
         if len(found) >= LEAST_ROWS:
             break
     return found

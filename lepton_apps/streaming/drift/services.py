@@ -6,6 +6,8 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import psycopg
+
 from lepton_apps.alerts.models import Alert
 from lepton_apps.alerts.summary import DRIFT, loaded_summary
 from lepton_apps.common import clock
@@ -21,6 +23,7 @@ from lepton_apps.verticals.contract import Severity, Stream
 
 log = logging.getLogger(__name__)
 
+RECENT: Final = timedelta(days=2)  # as far apart may two looks in a row be
 QUIET: Final = timedelta(days=7)  # after somebody resolved it, for the same version
 TRY_TURN = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 4))"
 Verdict = DriftReview.Verdict
@@ -34,14 +37,23 @@ def review(stream: Stream, every: timedelta = timedelta()) -> DriftReview | None
     Returns:
         the review; None: there is no champion, or somebody else has the turn.
     """
+    if not _is_due(stream, every):
+        return None
+    # Outside of the transaction that writes: a look may take as long as a look is given.
+    try:
+        found = selectors.look(stream)
+    except psycopg.errors.QueryCanceled:
+        log.warning(
+            "drift not reviewed: the rows were not read in time", extra={"stream": stream.name}
+        )
+        return None
+    if found is None:
+        return None
     with announcing() as announcements:
         (ours,) = raw_connection().execute(TRY_TURN, [stream.name]).fetchone() or (False,)
         before = selectors.latest(stream.name)
         now = clock.now()
-        if not ours or (before is not None and before.at > now - every):
-            return None
-        found = selectors.look(stream)
-        if found is None:
+        if not ours or not _is_due(stream, every):
             return None
         alert = _alert(stream, found, before, now)
         if alert is not None:
@@ -65,6 +77,11 @@ def review(stream: Stream, every: timedelta = timedelta()) -> DriftReview | None
     return made
 
 
+def _is_due(stream: Stream, every: timedelta) -> bool:
+    before = selectors.latest(stream.name)
+    return before is None or before.at <= clock.now() - every
+
+
 def export(stream: Stream) -> None:
     """Tell Prometheus of the newest review."""
     newest = selectors.latest(stream.name)
@@ -83,6 +100,8 @@ def _alert(stream: Stream, found: Look, before: DriftReview | None, now: datetim
     if found.verdict != Verdict.MUCH or before is None or before.verdict != Verdict.MUCH:
         return None
     if before.version != found.version.number or found.furthest is None:
+        return None
+    if before.at < now - RECENT:  # not in a row: nobody looked in between
         return None
     mark = decision_key(f"{stream.name}/{DRIFT}", f"v{found.version.number}")
     alike = Alert.objects.filter(fingerprint=mark).select_related("assigned_to")
@@ -110,13 +129,13 @@ def _alert(stream: Stream, found: Look, before: DriftReview | None, now: datetim
     )
 
 
-def _follow(alert: Alert, stream: Stream, found: Look, now: datetime) -> Alert:
-    for name, value in _said(stream, found, now).items():
-        setattr(alert, name, value)
-    alert.record_count += 1
-    alert.version += 1
-    alert.save()
-    return alert
+def _follow(alert: Alert, stream: Stream, found: Look, now: datetime) -> Alert | None:
+    """The alert brought up to date; None: somebody has just acted on it, and goes first."""
+    said = _said(stream, found, now)
+    changed = Alert.objects.filter(pk=alert.pk, version=alert.version).update(
+        **said, record_count=alert.record_count + 1, version=alert.version + 1
+    )
+    return Alert.objects.select_related("assigned_to").get(pk=alert.pk) if changed else None
 
 
 def _said(stream: Stream, found: Look, now: datetime) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import msgspec
 
@@ -24,6 +24,9 @@ from models_core.spec import Spec, SpecError
 from models_core.weights import checked_header
 
 FLOATS = frozenset({"F32", "BOOL"})
+
+MOST_EPSILON: Final = 100.0  # above, it protects nobody
+WHOLE: Final = frozenset({"steps", "batch_size", "evaluate_every", "patience", "seed"})
 
 
 def round_of(body: bytes) -> Round:
@@ -78,6 +81,11 @@ def require_within(round_: Round, consent: FederationConsent, stream: Stream) ->
         raise FederationRefusedError(
             f"The spec is not of a yes/no question about the {width} features of {stream.name}."
         )
+    for name, value in recipe.to_dict().items():
+        if isinstance(value, float) and (not math.isfinite(value) or name in WHOLE):
+            raise FederationRefusedError(f"{name}={value} is no number that a recipe has.")
+    if privacy is not None and privacy.epsilon > MOST_EPSILON:
+        _too_much("epsilon", math.ceil(min(privacy.epsilon, 1e18)), int(MOST_EPSILON))
     for name, asked, most in (
         ("steps", recipe.steps, consent.max_steps),
         ("batch_size", recipe.batch_size, consent.max_batch),

@@ -31,12 +31,11 @@ from models_core.federation import Round
 from models_core.secure_sum import Masks
 
 LONGEST: Final = timedelta(days=366)  # that rows may be lent without anybody looking again
-MOST_EPSILON: Final = 100.0
 LEAST_ROWS: Final = 20  # below, an update tells of single rows whatever hides it
 MOST: Final = {"max_steps": 100_000, "max_batch": 1_000_000, "max_parameters": 50_000_000}
 MOST_WHY: Final = 500  # characters
 MOST_NAME: Final = 100  # characters of a site's name
-TRY_LIVES: Final = timedelta(hours=1)  # between joining and the update
+TRY_LIVES: Final = timedelta(days=1)  # between joining and the update
 CONSTRAINTS: Final = {"federation_consent_in_turn", "federation_joined_once", "federation_try_once"}
 
 
@@ -288,8 +287,8 @@ def _check_terms(stream: Stream, terms: Terms) -> None:
             "until", f"{terms.until:%Y-%m-%d %H:%M} is not within the next {LONGEST.days} days."
         )
     epsilon = terms.epsilon
-    if epsilon is not None and not (math.isfinite(epsilon) and 0 < epsilon <= MOST_EPSILON):
-        _refuse("epsilon", f"{epsilon:g} is not above 0 and at most {MOST_EPSILON:g}.")
+    if epsilon is not None and not (math.isfinite(epsilon) and 0 < epsilon <= limits.MOST_EPSILON):
+        _refuse("epsilon", f"{epsilon:g} is not above 0 and at most {limits.MOST_EPSILON:g}.")
     if not 0 < terms.delta < 0.1:
         _refuse("delta", f"{terms.delta:g} is not above 0 and below 0.1.")
     counted = selectors.newest_private(stream.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,9 +30,17 @@ from models_core.spec import Spec
 from models_core.table import Table
 from models_core.weights import module_of
 
+log = logging.getLogger(__name__)
+
 LOCK: Final = 0x1E9703  # of pg_try_advisory_lock: one round at a time, over all web processes
 # What a coordinator has no say in: how this machine computes.
-OWN: Final = {"device": "auto", "shard": "none", "compile": False, "threads": 1}
+OWN: Final = {
+    "device": "auto",
+    "shard": "none",
+    "compile": False,
+    "threads": 1,
+    "micro_batch": None,
+}
 MADE_UP_ROWS: Final = 64
 
 
@@ -78,11 +87,16 @@ def answer(stream: Stream, user: User, asked: Asked) -> bytes:
                 steps=round_.settings()[0].steps,
                 spending=spending,
             )
+        except (FederationError, SecureSumError, ValueError) as error:
+            raise FederationRefusedError(str(error)) from error
+        # What goes wrong from here on would tell of rows: the coordinator is told that it did.
+        try:
             name = next(name for name, key in asked.keys.items() if key == masks.public_key)
             site = LocalSite(name, train, made_up, OneTry(masks))
             update = site.update(round_, asked.keys, asked.weights)
-        except (FederationError, SecureSumError, ValueError) as error:
-            raise FederationRefusedError(str(error)) from error
+        except (FederationError, SecureSumError, ValueError, TypeError) as error:
+            log.exception("round not trained", extra={"stream": stream.name, "round": round_.name})
+            raise FederationRefusedError("The round could not be trained here.") from error
         limits.require_allowed(stream)
     return update
 
@@ -118,9 +132,9 @@ def _spending(
     if consent.epsilon is not None and after > consent.epsilon:
         what = f"all {round_.of} rounds" if is_first else f"round {round_.number}"
         raise FederationBudgetError(
-            f"With {what} the rows of {stream.name} would have spent epsilon {after:.3g} at this "
-            f"site, of {consent.epsilon:g} (delta {delta:g}). Ask for a smaller epsilon, fewer "
-            "rounds or a smaller batch.",
+            f"With {what} the rows of {stream.name} would have spent more than the epsilon of "
+            f"{consent.epsilon:g} that they have at this site (delta {delta:g}). Ask for a smaller "
+            "epsilon, fewer rounds or a smaller batch.",
         )
     total = epsilon_of_all([*before, (noise, sample_rate, recipe.steps)], delta)
     return Spending(noise, sample_rate, delta, total)

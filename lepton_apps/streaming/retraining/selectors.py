@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
-
-from django.db.models import Min
 
 from lepton_apps.common import clock
 from lepton_apps.common.clock import moment
+from lepton_apps.model_registry import selectors as models
 from lepton_apps.model_registry.training import recipes
 from lepton_apps.streaming.drift import selectors as drift
-from lepton_apps.streaming.models import Decision, DriftReview, RetrainingPolicy, TrainingRun
+from lepton_apps.streaming.models import DriftReview, RetrainingPolicy, TrainingRun
+from lepton_apps.verticals import registry
 from lepton_apps.verticals.contract import TrainingRecipe
 
 Cause, State = TrainingRun.Cause, TrainingRun.State
 
 DRIFT_EVERY: Final = timedelta(days=1)  # drift that lasts asks for one training a day
 AGAIN_AFTER: Final = timedelta(hours=1)  # a run that failed
-SILENT_AFTER: Final = timedelta(minutes=2)  # then a run's process is gone
+SILENT_AFTER: Final = timedelta(minutes=10)  # then a run's process is gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +89,24 @@ def _cause(policy: RetrainingPolicy, recipe: TrainingRecipe) -> str | None:
         since = policy.at if done is None else max(policy.at, done.started_at)
         if since <= now - timedelta(days=policy.every_days):
             return Cause.SCHEDULE
-    review = drift.latest(recipe.stream) if policy.on_drift else None
-    if review is None or review.verdict != DriftReview.Verdict.MUCH:
+    if not policy.on_drift or not _has_drifted(recipe.stream):
         return None
     if done is not None and done.started_at > now - DRIFT_EVERY:
         return None
     return Cause.DRIFT
 
 
-def first_decided(stream: str, since: datetime) -> datetime | None:
-    """When the first decision since then was made; None: there is none."""
-    found = Decision.objects.filter(stream=stream, decided_at__gte=since)
-    first: datetime | None = found.aggregate(first=Min("decided_at"))["first"]
-    return first
+def _has_drifted(stream_name: str) -> bool:
+    """Whether a look of late found much, in the rows of the version that is champion now."""
+    review = drift.latest(stream_name)
+    champion = models.champion(registry.stream(stream_name)[1].model_name)
+    return (
+        review is not None
+        and review.verdict == DriftReview.Verdict.MUCH
+        and champion is not None
+        and review.version == champion.number
+        and review.at > clock.now() - DRIFT_EVERY
+    )
 
 
 def told_policy(policy: RetrainingPolicy) -> dict[str, Any]:

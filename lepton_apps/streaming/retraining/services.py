@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
 from django.contrib.auth.models import User
@@ -20,7 +20,7 @@ from lepton_apps.model_registry.models import ModelVersion, Role
 from lepton_apps.model_registry.selectors import COMPARED_BY
 from lepton_apps.model_registry.training import recipe_named
 from lepton_apps.streaming.history import span_of
-from lepton_apps.streaming.judging import Costs, NothingToJudgeError, judge_version
+from lepton_apps.streaming.judging import Costs, judge_version
 from lepton_apps.streaming.models import RetrainingPolicy, TrainingRun
 from lepton_apps.streaming.retraining import selectors
 from lepton_apps.streaming.retraining.selectors import Due
@@ -28,7 +28,9 @@ from lepton_apps.verticals import registry
 
 log = logging.getLogger(__name__)
 
-MEASURED: Final = 0.2  # of the span: the newest part, which a history recipe only measures on
+CANDIDATE: Final = "candidate"
+LEAST_LABELLED: Final = 20  # of either kind, for a comparison that a policy may act on
+LEFT_ALONE: Final = timedelta(days=7)  # a challenger gathers rows and labels before it is replaced
 MOST_DAYS: Final = 3650.0
 MOST_WHY: Final = 500  # characters
 TRY_TURN = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 5))"
@@ -133,21 +135,27 @@ def fail(run: TrainingRun, error: str) -> None:
     log.error("retraining failed", extra={"recipe": run.recipe, "run": run.pk, "why": error})
 
 
-def finish(run: TrainingRun, due: Due, number: int) -> None:
-    """Compare the candidate with the champion, and let it become what the policy says."""
+def finish(run: TrainingRun, due: Due, number: int, measured_from: float | None) -> None:
+    """Compare the candidate with the champion, and let it become what the policy says.
+
+    ``measured_from``: as of ``Trained``. A run that is somebody else's by now changes nothing.
+    """
+    if not TrainingRun.objects.filter(pk=run.pk, state=State.RUNNING).update(
+        beat_at=clock.now(), version=number
+    ):
+        log.warning("training finished too late", extra={"run": run.pk, "version": number})
+        return
     _, stream = registry.stream(due.recipe.stream)
     candidate = models.version(stream.model_name, number)
     champion = models.champion(stream.model_name)
-    comparison = compared(candidate, champion, due.policy)
-    became = "candidate"
-    with suppress(LeptonError):  # a guard of the registry says no: it stays a candidate
+    comparison = compared(candidate, champion, measured_from)
+    became = CANDIDATE
+    try:
         became = _become(candidate, champion, due, comparison)
+    except LeptonError as exc:  # a guard of the registry says no: it stays a candidate
+        comparison["note"] = exc.detail
     TrainingRun.objects.filter(pk=run.pk, state=State.RUNNING).update(
-        state=State.DONE,
-        finished_at=clock.now(),
-        version=number,
-        comparison=comparison,
-        became=became,
+        state=State.DONE, finished_at=clock.now(), comparison=comparison, became=became
     )
     audit.record(
         None,
@@ -161,28 +169,33 @@ def finish(run: TrainingRun, due: Due, number: int) -> None:
 
 
 def compared(
-    candidate: ModelVersion, champion: ModelVersion | None, policy: RetrainingPolicy
+    candidate: ModelVersion, champion: ModelVersion | None, measured_from: float | None
 ) -> dict[str, Any]:
-    """Both on the labelled rows of the newest part of the span, which the candidate did not learn."""
-    span = span_of(policy.data)
-    assert span is not None, "checked when it was set"
-    # As the recipe cuts it, and not a row earlier: its last known row is older than the span's end.
-    first = selectors.first_decided(candidate.stream, span.since) or span.until
-    since = span.until - (span.until - first) * MEASURED
+    """Both on labelled rows that neither learned from: decided after the champion was made."""
     told: dict[str, Any] = {"baseline": _own_baseline(candidate)}
     if champion is None:
         return told | {"note": "There is no champion to compare with."}
+    if measured_from is None:
+        return told | {"note": "The recipe keeps no rows apart that both could be compared on."}
+    since = max(datetime.fromtimestamp(measured_from, UTC), champion.created_at)
+    now = clock.now()
+    if since >= now:
+        return told | {"note": "The champion is newer than the rows that were kept apart."}
     try:
-        judged = [judge_version(v, since, span.until, Costs()) for v in (champion, candidate)]
-    except (NothingToJudgeError, LeptonError) as exc:
+        judged = [judge_version(v, since, now, Costs()) for v in (champion, candidate)]
+    except LeptonError as exc:  # no label, or all labels say the same
         return told | {"note": exc.detail}
     scores = [each.report.metrics[COMPARED_BY] for each in judged]
+    rows, positives = judged[0].rows, judged[0].positives
+    few = min(positives, rows - positives) < LEAST_LABELLED
     return told | {
-        "rows": judged[0].rows,
-        "positives": judged[0].positives,
+        "rows": rows,
+        "positives": positives,
         "champion": scores[0],
         "candidate": scores[1],
-        "note": "",
+        "note": f"Fewer than {LEAST_LABELLED} labels of either kind: that proves little."
+        if few
+        else "",
     }
 
 
@@ -192,18 +205,22 @@ def _become(
     policy, model_name = due.policy, candidate.model_name
     why = f"Retrained ({due.cause}) by the policy of {due.recipe.name}."
     if policy.then == Then.CHALLENGER:
-        held = models.holder(model_name, Role.CHALLENGER)
+        line = models.change_at(model_name, Role.CHALLENGER, clock.now())
+        held = line.version if line is not None else None
+        if line is not None and held is not None and line.at > clock.now() - LEFT_ALONE:
+            comparison["note"] = f"{held} has been challenger for a short time and goes on."
+            return CANDIDATE
         registering.promote(
             candidate, Role.CHALLENGER, None, why, expected=held.number if held else None
         )
         return Role.CHALLENGER
-    better = "candidate" in comparison and comparison["candidate"] > comparison["champion"]
-    if policy.then == Then.CHAMPION and better:
+    proven = "candidate" in comparison and not comparison["note"]
+    if policy.then == Then.CHAMPION and proven and comparison["candidate"] > comparison["champion"]:
         registering.promote(
             candidate, Role.CHAMPION, None, why, expected=champion.number if champion else None
         )
         return Role.CHAMPION
-    return "candidate"
+    return CANDIDATE
 
 
 def _own_baseline(candidate: ModelVersion) -> float | None:

@@ -32,7 +32,7 @@ from lepton_apps.verticals.contract import Stream
 log = logging.getLogger(__name__)
 
 QUIET_S: Final = 60.0  # a challenger that failed is let alone so long
-MOST_KEPT: Final = 500  # rows of a batch whose disagreement is kept by itself; all are counted
+MOST_KEPT: Final = 100  # rows of a batch whose disagreement is kept by itself; all are counted
 
 # A row for each connection, as in ``tallying``; ``retention`` adds them up.
 COUNT = """

@@ -18,6 +18,8 @@ LEAST_LABELLED: Final = 10  # labelled rows on which only one of the two was rig
 SURE: Final = 0.05  # of a p-value
 Z: Final = 1.96  # of a 95 % interval
 EXAMPLES: Final = 20
+MOST_LOOKED_UP: Final = 50_000  # rows of different loudness whose labels are asked for, the newest
+EXACT: Final = 1_000  # labelled rows; above, the normal distribution says the same
 
 NEWEST_PAIR = """
 SELECT champion, challenger FROM shadow_tally WHERE stream = %s ORDER BY hour DESC LIMIT 1
@@ -30,13 +32,15 @@ GROUP BY 1, 2
 """
 # The newest word on each row that one of the two would have kept quiet.
 LABELLED = """
-SELECT d.outcome > 0, l.positive, count(*) FROM shadow_disagreement AS d
-JOIN LATERAL (
+SELECT d.outcome > 0, l.positive, count(*) FROM (
+    SELECT stream, decision_key, outcome FROM shadow_disagreement
+    WHERE stream = %s AND champion = %s AND challenger = %s AND decided_at >= %s
+        AND (outcome > 0) <> (other_outcome > 0)
+    ORDER BY decided_at DESC LIMIT %s
+) AS d JOIN LATERAL (
     SELECT positive FROM label WHERE decision_key = d.decision_key AND stream = d.stream
     ORDER BY id DESC LIMIT 1
 ) AS l ON true
-WHERE d.stream = %s AND d.champion = %s AND d.challenger = %s AND d.decided_at >= %s
-    AND (d.outcome > 0) <> (d.other_outcome > 0)
 GROUP BY 1, 2
 """
 NEWEST_DIFFERENT = """
@@ -71,6 +75,9 @@ class Sides:
         if not self.total:
             return None
         fewer = min(self.champion, self.challenger)
+        if self.total > EXACT:
+            away = max(0.0, abs(self.champion - self.challenger) - 1) / math.sqrt(self.total)
+            return math.erfc(away / math.sqrt(2))
         tail = sum(math.comb(self.total, k) for k in range(fewer + 1))
         return float(min(1.0, 2 * tail / 2**self.total))
 
@@ -153,7 +160,8 @@ def comparison(model_name: str, since: datetime) -> dict[str, Any]:
 
 def _sides(stream: str, champion: int, challenger: int, since: datetime) -> Sides:
     right = {True: 0, False: 0}  # whether it is the champion
-    for was_loud, positive, count in rows(LABELLED, [stream, champion, challenger, since]):
+    asked = [stream, champion, challenger, since, MOST_LOOKED_UP]
+    for was_loud, positive, count in rows(LABELLED, asked):
         right[was_loud == positive] += int(count)
     return Sides(right[True], right[False])
 

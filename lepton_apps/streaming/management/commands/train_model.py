@@ -75,7 +75,7 @@ class Command(LeptonCommand):
                 if not is_first:
                     recipe.run(fitting)
                     return
-                version = train(recipe, None, fitting)
+                version, trained = train(recipe, None, fitting)
             except ValueError as exc:  # a device that is not there, rows that do not fit
                 raise CommandError(f"{recipe.name}: {exc}", returncode=REFUSED) from exc
         self.say(f"{version} registered after {clock.monotonic() - started:.1f} s.")
@@ -87,7 +87,8 @@ class Command(LeptonCommand):
             said = self.style.SUCCESS(f"{version} is champion of {stream.name}.")
         else:
             said = f"Promote it with: manage.py promote_model {version.model_name} {version.number}"
-        self.answer(_facts(version, options["promote"]), said)
+        facts = _facts(version, options["promote"])
+        self.answer(facts | {"measured_from": trained.measured_from}, said)
 
     def _check(self, recipe: TrainingRecipe, options: dict[str, Any]) -> None:
         """Refuse what cannot be before anything long begins."""

@@ -23,7 +23,9 @@ from lepton_apps.streaming.retraining.selectors import Due
 log = logging.getLogger(__name__)
 
 BEAT_S: Final = 5.0
-ERROR_TAIL: Final = 1_500  # characters of what a failed training said
+SAID: Final = 4_000  # characters of what a failed training said, for the log
+LONGEST_S: Final = 6 * 3_600.0  # of a training
+PATIENCE_S: Final = 30.0  # from being told to end until it is ended
 
 
 class Command(LeptonCommand):
@@ -68,7 +70,13 @@ class Command(LeptonCommand):
             if run is None:
                 continue
             self.say(f"{due.recipe.name}: training ({due.cause}).")
-            self._train(run, due)
+            try:
+                self._train(run, due)
+            except AWAY:
+                raise
+            except Exception as exc:  # the other recipes are trained all the same
+                log.exception("training failed", extra={"recipe": due.recipe.name})
+                services.fail(run, f"{type(exc).__name__}; the log of the trainer says more.")
             run.refresh_from_db()
             done.append(selectors.told_run(run))
         return done
@@ -80,31 +88,57 @@ class Command(LeptonCommand):
         ]  # fmt: skip
         with subprocess.Popen(  # noqa: S603 - our own command, a declared recipe, a checked span
             command, cwd=settings.BASE_DIR, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True,
+            stderr=subprocess.STDOUT, text=True, errors="replace",
         ) as process:  # fmt: skip
-            said = self._followed(process, run)
+            try:
+                said = self._followed(process, run)
+            finally:
+                if process.poll() is None:
+                    process.kill()
         if self._stopping.is_set() and process.returncode:
             services.fail(run, "The trainer was stopped.")
             return
-        try:
-            answer = json.loads(said.strip().splitlines()[-1])
-            number = int(answer["version"])
-        except (IndexError, KeyError, ValueError, TypeError):
-            services.fail(run, said[-ERROR_TAIL:].strip() or f"It ended with {process.returncode}.")
+        answer = _answer_in(said)
+        if "version" in answer:
+            services.finish(run, due, int(answer["version"]), answer.get("measured_from"))
             return
-        services.finish(run, due, number)
+        log.error("training said", extra={"recipe": due.recipe.name, "said": said[-SAID:]})
+        detail = answer.get("error", {}).get("detail")
+        ended = f"It ended with {process.returncode}; the log of the trainer says more."
+        services.fail(run, detail or ended)
 
     def _followed(self, process: subprocess.Popen[str], run: TrainingRun) -> str:
         """What the process said, once it has ended; it is told to end when this one is."""
         said: list[str] = []
         reader = threading.Thread(target=lambda: said.extend(process.stdout or ()), daemon=True)
         reader.start()
-        beat_at = clock.monotonic()
+        began = beat_at = clock.monotonic()
+        told_at = 0.0
         while process.poll() is None:
-            if self._stopping.wait(0.2):
+            clock.sleep(0.2)
+            at = clock.monotonic()
+            if not told_at and (self._stopping.is_set() or at > began + LONGEST_S):
+                told_at = at
                 process.terminate()
-            if clock.monotonic() >= beat_at:
-                services.beat(run)
-                beat_at = clock.monotonic() + BEAT_S
+            if told_at and at > told_at + PATIENCE_S:
+                process.kill()
+            if at >= beat_at:
+                beat_at = at + BEAT_S
+                try:
+                    services.beat(run)
+                except AWAY:  # it trains on; a beat or two may be missing
+                    close_old_connections()
         reader.join(5)
         return "".join(said)
+
+
+def _answer_in(said: str) -> dict[str, Any]:
+    """The last line that is a JSON object: libraries may have the last word."""
+    for line in reversed(said.splitlines()):
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(answer, dict):
+            return answer
+    return {}

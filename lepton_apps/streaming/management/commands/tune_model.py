@@ -84,7 +84,7 @@ class Command(LeptonCommand):
         if dry_run:
             return facts, f"The best settings: {best}. Nothing was registered."
         with self.progress() as progress:
-            version = train(recipe, None, replace(fitting, progress=progress, settings=best))
+            version, _ = train(recipe, None, replace(fitting, progress=progress, settings=best))
         self.say("\n".join(["", *metrics_table(version), ""]))
         facts["version"] = version.number
         said = f"{version} registered. Promote it with: manage.py promote_model "
