@@ -63,7 +63,7 @@ def augmentation(name: str, *takes: str, most: float = math.inf) -> Callable[[Au
 
     def register(function: Augment) -> Augment:
         made = Registered(function, takes or ("numbers",), most)
-        if _registered.setdefault(name, made) != made or name == MIXUP:
+        if name == MIXUP or _registered.setdefault(name, made) != made:
             raise ValueError(f"An augmentation {name!r} exists already.")
         return function
 

@@ -135,6 +135,7 @@ def test_the_one_time_password_is_repeated_at_the_end_and_kept_in_no_file(folder
 def test_a_killed_worker_is_started_again(folder: Path) -> None:
     run = Run(folder, **ELSEWHERE)
     run.until_it_runs()
+    until(lambda: bool(run.pids("start worker toy.records")), "the worker has begun")
     [first] = run.pids("start worker toy.records")
 
     os.kill(first, signal.SIGKILL)
