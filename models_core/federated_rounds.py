@@ -145,7 +145,7 @@ class Coordinator:
             self.progress(f"lost {site.name}: {error}", 0, 0)
 
     def _spent(self) -> PrivacySpent | None:
-        """The bound that every site keeps to; its noise and rate are its own affair."""
+        """What each site was asked to keep to, with one try a round; noise and rate are its own."""
         if self.privacy is None:
             return None
         return PrivacySpent(
